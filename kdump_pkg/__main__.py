@@ -1,0 +1,20 @@
+"""Entry point: picks the hook's fast path before anything heavy is imported."""
+
+from __future__ import annotations
+
+import sys
+
+
+def run() -> int:
+    """Console entry; the process's own arguments."""
+    if sys.argv[1:2] == ["hook"]:
+        from kdump_pkg.hook import main as hook_main
+
+        return hook_main(sys.argv[2:])
+    from kdump_pkg.cli import main
+
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,73 @@
+"""Building the capture image: by the generator into a temporary file, checked, synced, and only then given its name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kdump_pkg import fs, paths
+from kdump_pkg.context import Context
+from kdump_pkg.errors import KdumpError
+from kdump_pkg.facts.state import read_image
+from kdump_pkg.model import BuildImage, Flavour
+from kdump_pkg.render import cpio_archive
+
+TIMEOUT = 1800  # seconds: dracut on a slow disk under emulation took 50
+
+
+class BuildError(KdumpError):
+    """The image could not be built; the old one, if any, is untouched."""
+
+
+def build(ctx: Context, action: BuildImage) -> None:
+    """Build the image of ACTION. Raises BuildError; nothing has changed then."""
+    final = ctx.path(action.path)
+    tmp = fs.temporary(final)
+    inside = f"{os.path.dirname(action.path)}/{tmp.name}"  # noqa: PTH120 - a path inside the root
+    try:
+        fs.ensure_directory(final.parent)
+        if final.exists():
+            fs.check_space(final.parent, final.stat().st_size)
+        ctx.runner(command(action, inside), root=ctx.root, capture=False, timeout=TIMEOUT)
+        if action.generator == "dracut":
+            _prepend(tmp, cpio_archive("kdump/fingerprint", f"{action.fingerprint}\n".encode()))
+        made = read_image(ctx, inside)
+        if made.fingerprint != action.fingerprint:
+            raise KdumpError(f"{action.generator} made an image without our part in it", hint="see its messages above")
+        tmp.chmod(0o600)
+        fs.commit(tmp, final)
+    except KdumpError as error:
+        raise BuildError(
+            f"{action.path} was not built, what was there stays: {error.message}", hint=error.hint
+        ) from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def command(action: BuildImage, out: str) -> list[str]:
+    """What the generator is called with."""
+    if action.generator == "mkinitcpio":
+        return ["mkinitcpio", "-c", paths.DERIVED_CONFIG, "-k", action.release, "-g", out]
+    return ["dracut", "--force", "--quiet", "--gzip", *_DRACUT[action.flavour], "--kver", action.release, out]
+
+
+_DRACUT: dict[Flavour, tuple[str, ...]] = {
+    "direct": ("--no-hostonly", "--no-early-microcode", "--modules", "kdump-pkg"),
+    "udev": ("--no-hostonly", "--no-early-microcode", "--modules", "base udev-rules fs-lib kernel-modules kdump-pkg"),
+    "systemd": (
+        "--no-hostonly", "--no-early-microcode",
+        "--modules", "systemd systemd-initrd dracut-systemd base udev-rules fs-lib kernel-modules kdump-pkg",
+    ),
+}  # fmt: skip
+
+
+def _prepend(image: Path, head: bytes) -> None:
+    """Put an uncompressed archive before the image: the kernel unpacks them one after the other."""
+    whole = image.with_name(f"{image.name}.whole")
+    try:
+        fs.write_atomic(whole, head + image.read_bytes(), 0o600)
+        whole.replace(image)
+    except OSError as error:
+        raise KdumpError(f"{image}: {error.strerror}") from None
+    finally:
+        whole.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""Loading the capture kernel into reserved memory, and taking it out again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from kdump_pkg import fs, paths
+from kdump_pkg.context import Context
+from kdump_pkg.errors import CommandError, KdumpError
+from kdump_pkg.model import Load, Loaded
+
+TIMEOUT = 120  # seconds; 8 were measured under emulation
+
+
+class LoadError(KdumpError):
+    """The kernel refused the capture kernel; the last good one was put back where there was one."""
+
+
+def load(ctx: Context, action: Load) -> None:
+    """Load by the first call that is taken. Raises LoadError when none is.
+
+    The kernel frees what was loaded before it looks at the new one (kexec_load(2) with KEXEC_ON_CRASH), so a refusal
+    would leave the machine unarmed: then the copy of the last good load goes back in.
+    """
+    try:
+        method = _try(ctx, action)
+    except CommandError as error:
+        restored = _restore(ctx)
+        end = "; the last good one is loaded again" if restored else "; nothing is loaded now"
+        raise LoadError(f"the capture kernel was refused: {error.message}{end}", hint=error.hint) from None
+    record = Loaded(action.release, action.fingerprint, action.cmdline, action.image, method)
+    _remember(ctx, action, record)
+    fs.write_atomic(ctx.path(paths.LOADED), _dump(record))
+
+
+def unload(ctx: Context) -> None:
+    """Take the capture kernel out: from here on a crash saves nothing."""
+    ctx.runner(["kexec", "-p", "-u"], timeout=TIMEOUT)
+    fs.remove(ctx.path(paths.LOADED))
+
+
+def _try(ctx: Context, action: Load) -> str:
+    failure: CommandError | None = None
+    for method in action.methods:
+        try:
+            ctx.runner(
+                ["kexec", "-p", method, f"--initrd={action.image}", f"--command-line={action.cmdline}", action.kernel],
+                timeout=TIMEOUT,
+            )
+            return method
+        except CommandError as error:
+            failure = failure or error  # the first refusal says more than that of the older call
+    raise failure or CommandError("no way to load it is left")
+
+
+def _remember(ctx: Context, action: Load, record: Loaded) -> None:
+    """Keep a copy of what was taken: after an upgrade neither kernel nor image are there to go back to."""
+    known = ctx.read_bytes(f"{paths.LAST_GOOD}/loaded.json")
+    if known == _dump(record):
+        return
+    try:
+        fs.remove(ctx.path(f"{paths.LAST_GOOD}/loaded.json"))
+        fs.copy_atomic(ctx.path(action.kernel), ctx.path(f"{paths.LAST_GOOD}/vmlinuz"), 0o600)
+        fs.copy_atomic(ctx.path(action.image), ctx.path(f"{paths.LAST_GOOD}/image"), 0o600)
+        fs.write_atomic(ctx.path(f"{paths.LAST_GOOD}/loaded.json"), _dump(record), 0o600)
+    except KdumpError:
+        fs.remove(ctx.path(f"{paths.LAST_GOOD}/loaded.json"))  # no room for a spare: armed all the same
+
+
+def _restore(ctx: Context) -> bool:
+    fs.remove(ctx.path(paths.LOADED))
+    text = ctx.read_text(f"{paths.LAST_GOOD}/loaded.json")
+    try:
+        good = Loaded(**json.loads(text)) if text else None
+    except (ValueError, TypeError):
+        good = None
+    if good is None:
+        return False
+    home = paths.LAST_GOOD
+    spare = Load(
+        f"{home}/vmlinuz", f"{home}/image", good.cmdline, good.release, good.fingerprint, (good.method,), "refused"
+    )
+    try:
+        _try(ctx, spare)
+    except CommandError:
+        return False
+    fs.write_atomic(ctx.path(paths.LOADED), _dump(good))
+    return True
+
+
+def _dump(record: Loaded) -> bytes:
+    return (json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n").encode()

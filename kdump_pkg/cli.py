@@ -1,0 +1,213 @@
+"""The verbs a user types, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdump_pkg import __version__, reconcile, ui
+from kdump_pkg import config as configuration
+from kdump_pkg.apply import describe
+from kdump_pkg.context import Context
+from kdump_pkg.errors import ConfigError, KdumpError
+from kdump_pkg.model import Plan
+from kdump_pkg.options import OPTIONS
+from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
+from kdump_pkg.plan.status import Status, bad_config_status, plan_status
+
+EXIT_CODES = {0: "done", 1: "failed", 2: "wrong usage", 3: "`status` found something to do"}
+
+
+@dataclass(frozen=True)
+class Verb:
+    name: str
+    help: str
+    run: Callable[[Context, argparse.Namespace], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code, see EXIT_CODES."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        return int(args.verb.run(_context(args), args))
+    except KdumpError as error:
+        if args.debug:
+            traceback.print_exc()
+        ui.error(error.message, error.hint)
+    except KeyboardInterrupt:
+        ui.error("interrupted; what was there stays")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        if args.debug:
+            traceback.print_exc()
+        ui.error(f"{error.filename or 'kdump-pkg'}: {error.strerror or error}")
+    return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; manual page and completions are tested against it."""
+    codes = ", ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="kdump-pkg", allow_abbrev=False, description="Keeps this machine ready to save a kernel crash.",
+        epilog=f"Exit codes: {codes}. Configuration: kdump-pkg.conf(5).",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"kdump-pkg {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in VERBS:
+        epilog = _options_help() if verb.name == "rebuild" else None
+        sub = verbs.add_parser(
+            verb.name, help=verb.help, description=verb.help, epilog=epilog, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        sub.set_defaults(verb=verb)
+        sub.add_argument("--debug", action="store_true", help="show where an error comes from")
+        verb.arguments(sub)
+    return parser
+
+
+def _options_help() -> str:
+    lines = [f"  {o.name} = {o.default or '(none)'}" for o in OPTIONS]
+    return "options of /etc/kdump-pkg.conf and their defaults:\n" + "\n".join(lines)
+
+
+def _context(args: argparse.Namespace) -> Context:
+    root = Path(getattr(args, "root", None) or "/").resolve()
+    if not root.is_dir():
+        raise KdumpError(f"{root}: not a directory", hint="--root takes the directory that holds the system")
+    return Context(root=root)
+
+
+def _root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", metavar="DIR", help="work on the system below DIR; nothing is loaded then")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    _root(parser)
+    _json(parser)
+
+
+def _status(ctx: Context, args: argparse.Namespace) -> int:
+    try:
+        config = configuration.load(ctx)
+    except ConfigError as error:
+        status = bad_config_status(error.problems)
+    else:
+        facts = reconcile.read_facts(ctx, config)
+        status = plan_status(config, facts, plan_rebuild(config, facts))
+    if args.json:
+        ui.out_json({"version": 1, **ui.plain(status), "todo": status.todo})
+    else:
+        _print_status(status)
+    return 3 if status.todo else 0
+
+
+def _print_status(status: Status) -> None:
+    ui.out(status.verdict)
+    for line in ui.table([("", f.part, f.state, f.text) for f in status.findings]).splitlines():
+        ui.out(line)
+    for finding in status.findings:
+        if finding.remedy and finding.state in ("todo", "bad"):
+            ui.out(f"  to do: {finding.remedy}")
+
+
+def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:
+    _root(parser)
+    _json(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
+    parser.add_argument("--force", action="store_true", help="rebuild and load what is current, too")
+
+
+def _rebuild(ctx: Context, args: argparse.Namespace) -> int:
+    config = configuration.load(ctx)
+    scope = Scope(force=args.force)
+    if args.dry_run:
+        plan = plan_rebuild(config, reconcile.read_facts(ctx, config), scope)
+        return _show_plan(plan, as_json=args.json)
+    _need_root()
+    with ui.progress("rebuilding"):
+        outcome = reconcile.rebuild(ctx, config, scope, ui.say, wait=reconcile.WAIT)
+    return _conclude(outcome, as_json=args.json)
+
+
+def _show_plan(plan: Plan, *, as_json: bool) -> int:
+    if as_json:
+        ui.out_json({"actions": [describe(a) for a in plan.actions], "warnings": plan.warnings})
+        return 0
+    for action in plan.actions:
+        ui.out(describe(action))
+    for warning in plan.warnings:
+        ui.warn(warning)
+    if not plan.actions:
+        ui.out("nothing to do")
+    return 0
+
+
+def _conclude(outcome: reconcile.Outcome, *, as_json: bool = False) -> int:
+    for failure in outcome.failures:
+        ui.error(failure.message, failure.hint)
+    for warning in outcome.plan.warnings:
+        ui.warn(warning)
+    if as_json:
+        done = [describe(a) for a in outcome.plan.actions]
+        failures = [f.message for f in outcome.failures]
+        ui.out_json({"actions": done, "failures": failures, "warnings": outcome.plan.warnings})
+    return 0 if outcome.good else 1
+
+
+def _load(ctx: Context, args: argparse.Namespace) -> int:
+    _need_root()
+    config = configuration.load(ctx)
+    return _conclude(reconcile.carry_out(ctx, lambda: plan_load(config, reconcile.read_facts(ctx, config)), ui.say))
+
+
+def _unload(ctx: Context, args: argparse.Namespace) -> int:
+    _need_root()
+    return _conclude(reconcile.carry_out(ctx, lambda: reconcile.plan_unload(ctx), ui.say))
+
+
+def _rehearse_arguments(parser: argparse.ArgumentParser) -> None:
+    _root(parser)
+    _json(parser)
+    parser.add_argument("--memory", type=int, default=1024, metavar="MIB", help="memory of the virtual machine (1024)")
+    parser.add_argument("--crashkernel", default="256M", metavar="SIZE", help="reservation to try (256M)")
+    parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="give up after so long (600)")
+    parser.add_argument("--keep", metavar="DIR", help="keep the dump, the disk and the console log in DIR")
+
+
+def _rehearse(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import rehearsal
+
+    config = configuration.load(ctx)
+    wish = rehearsal.Wish(args.memory, args.crashkernel, args.timeout, Path(args.keep) if args.keep else None)
+    with ui.progress("rehearsing a crash"):
+        verdict = rehearsal.rehearse(ctx, config, reconcile.read_facts(ctx, config), wish)
+    if args.json:
+        ui.out_json(verdict)
+    else:
+        ui.out(rehearsal.report(verdict))
+    return 0 if verdict.captured else 1
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise KdumpError("only root can do this", hint="run it with sudo")
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("status", "show whether a crash now would be saved, and what to do if not", _status, _status_arguments),
+    Verb("rebuild", "make configuration, preset, image and load what they should be", _rebuild, _rebuild_arguments),
+    Verb("load", "load the capture kernel", _load),
+    Verb("unload", "take the capture kernel out; a crash saves nothing then", _unload),
+    Verb("rehearse", "crash kernel, image and command line in a virtual machine", _rehearse, _rehearse_arguments),
+)

@@ -1,0 +1,100 @@
+"""The one handle on the machine: its root directory, its runner, its clock. Nothing else reaches the system."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdump_pkg.errors import KdumpError
+from kdump_pkg.run import Runner, SystemRunner
+
+MAX_LINKS = 40  # what Linux itself follows before ELOOP, path_resolution(7)
+
+
+@dataclass(frozen=True)
+class Context:
+    root: Path = Path("/")
+    runner: Runner = field(default_factory=SystemRunner)
+    clock: Callable[[], float] = time.time
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the running system, not a directory that holds another one."""
+        return self.root == Path("/")
+
+    def path(self, name: str, *, follow: bool = True) -> Path:
+        """Where the absolute path NAME lies on this machine, symlinks resolved inside the root.
+
+        With `follow=False` the last component is not followed (for removing and replacing).
+        Raises KdumpError for a relative name and for a loop of links. `..` and absolute links never leave the root.
+        """
+        if not name.startswith("/"):
+            raise KdumpError(f"{name}: not an absolute path")
+        if self.live:
+            return Path(name)
+        done: list[str] = []
+        todo = [part for part in reversed(name.split("/")) if part not in ("", ".")]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            here = self.root.joinpath(*done, part)
+            if (todo or follow) and _is_link(here):
+                links += 1
+                if links > MAX_LINKS:
+                    raise KdumpError(f"{name}: too many levels of symbolic links")
+                target = os.readlink(here)  # noqa: PTH115 - Path.readlink would normalise it
+                if target.startswith("/"):
+                    done.clear()
+                todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
+            else:
+                done.append(part)
+        return self.root.joinpath(*done)
+
+    def read_text(self, name: str) -> str | None:
+        """Text of a file, stripped; None when it can't be read. Meant for /proc, /sys and small records."""
+        try:
+            return self.path(name).read_text(encoding="utf-8", errors="surrogateescape").strip()
+        except OSError:
+            return None
+
+    def read_bytes(self, name: str) -> bytes | None:
+        try:
+            return self.path(name).read_bytes()
+        except OSError:
+            return None
+
+    def names(self, directory: str) -> list[str]:
+        """Sorted names in a directory; none when it isn't there."""
+        try:
+            return sorted(os.listdir(self.path(directory)))  # noqa: PTH208 - names are wanted, not paths
+        except OSError:
+            return []
+
+    def is_file(self, name: str) -> bool:
+        try:
+            return stat.S_ISREG(self.path(name).stat().st_mode)
+        except OSError:
+            return False
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
+def stamp(path: Path) -> str:
+    """Size and modification time of a file in one string; empty when it isn't there."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    return f"{facts.st_size}:{facts.st_mtime_ns}"

@@ -1,0 +1,56 @@
+"""Read-only probes. `collect` gathers what a plan is made from; nothing in here decides or changes anything."""
+
+from __future__ import annotations
+
+import re
+
+from kdump_pkg import paths
+from kdump_pkg.context import Context
+from kdump_pkg.errors import CommandError
+from kdump_pkg.facts import boot, generator, kernels, state, storage
+from kdump_pkg.facts.alpm import Packages, open_packages
+from kdump_pkg.model import Config, Facts
+
+TOOLS = ("makedumpfile", "kexec-tools", "mkinitcpio", "dracut", "busybox", "mkinitcpio-busybox")
+
+
+def collect(ctx: Context, config: Config) -> Facts:
+    """All facts of this root. Reads only; what can't be known is None, never guessed."""
+    packages = open_packages(ctx)
+    image = f"{config.image_dir.rstrip('/')}/{paths.IMAGE_NAME}"
+    found = kernels.read_kernels(ctx, packages)
+    return Facts(
+        kernels=found,
+        boot=boot.read_boot(ctx),
+        target=storage.read_target(ctx, config.path),
+        images=generator.read_system_images(ctx, packages, config.generator),
+        tools=_tools(ctx, packages),
+        parts_hash=state.read_parts_hash(ctx),
+        derived=state.read_own_file(ctx, paths.DERIVED_CONFIG),
+        preset=state.read_own_file(ctx, paths.PRESET),
+        capture_env=ctx.read_bytes(paths.CAPTURE_ENV),
+        kernel_cache=ctx.read_bytes(paths.KERNEL_CACHE),
+        image=state.read_image(ctx, image),
+        debug=state.read_debug(ctx),
+        dump_releases=state.read_dump_releases(ctx, config.path),
+        loaded=state.read_loaded(ctx),
+        leftovers=state.read_leftovers(ctx, image),
+        units=state.read_units(ctx),
+    )
+
+
+def _tools(ctx: Context, packages: Packages) -> dict[str, str | None]:
+    versions = {name: packages.version(name) for name in TOOLS}
+    if versions["makedumpfile"] is None and ctx.is_file("/usr/bin/makedumpfile"):
+        versions["makedumpfile"] = _own_words(ctx)
+    return versions
+
+
+def _own_words(ctx: Context) -> str | None:
+    """makedumpfile's version as it says it itself, where no package tells."""
+    try:
+        text = ctx.runner(["makedumpfile", "-v"], root=ctx.root, check=False, timeout=10).text
+    except CommandError:
+        return None
+    found = re.search(r"version (\d+(?:\.\d+)+)", text)
+    return found[1] if found else None

@@ -1,0 +1,78 @@
+"""What is true of this boot: command line, reservation, whether a capture kernel is loaded and may be loaded at all."""
+
+from __future__ import annotations
+
+import re
+
+from kdump_pkg import paths
+from kdump_pkg.context import Context
+from kdump_pkg.model import Boot
+
+
+def read_boot(ctx: Context) -> Boot:
+    """Facts of the running kernel; nearly all None for a root, a chroot or a container: that kernel is not its own."""
+    reason = _confined(ctx) if ctx.live else f"{ctx.root} is not the running system"
+    if reason:
+        return Boot(confined=reason, cmdline=_kernel_install_cmdline(ctx))
+    memory = re.search(r"MemTotal:\s+(\d+) kB", ctx.read_text("/proc/meminfo") or "")
+    loaded = _number(ctx, paths.CRASH_LOADED)
+    return Boot(
+        running=ctx.read_text("/proc/sys/kernel/osrelease"),
+        cmdline=ctx.read_text("/proc/cmdline"),
+        crash_loaded=None if loaded is None else loaded == 1,
+        crash_size=_number(ctx, paths.CRASH_SIZE),
+        load_disabled=_flag(ctx.read_text("/proc/sys/kernel/kexec_load_disabled")),
+        lockdown=_lockdown(ctx.read_text("/sys/kernel/security/lockdown")),
+        memory_total=int(memory[1]) * 1024 if memory else None,
+    )
+
+
+def _kernel_install_cmdline(ctx: Context) -> str | None:
+    """What the system will be booted with, as kernel-install(8) and mkinitcpio's UKIs take it."""
+    for name in ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"):
+        text = ctx.read_text(name)
+        if text:
+            return " ".join(line for line in text.splitlines() if not line.startswith("#"))
+    return None
+
+
+def _number(ctx: Context, names: tuple[str, ...]) -> int | None:
+    """The first of several sysfs files that is there and holds a number."""
+    for name in names:
+        text = ctx.read_text(name)
+        if text is not None and text.isdigit():
+            return int(text)
+    return None
+
+
+def _flag(text: str | None) -> bool | None:
+    return None if text not in ("0", "1") else text == "1"
+
+
+def _lockdown(text: str | None) -> str | None:
+    """The selected word of `none [integrity] confidentiality`."""
+    found = re.search(r"\[(\w+)\]", text or "")
+    return found[1] if found else None
+
+
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h
+
+
+def _confined(ctx: Context) -> str | None:
+    """Why a capture kernel must not be loaded from here: it would become the host's (arch-facts, section 1)."""
+    try:
+        namespace = ctx.path("/proc/self/ns/pid").stat().st_ino
+        here, init = ctx.path("/").stat(), ctx.path("/proc/1/root/.").stat()
+    except PermissionError:
+        return None  # an unprivileged user can't look there, and can't load either
+    except OSError:
+        return "in a chroot without /proc"
+    if (here.st_dev, here.st_ino) != (init.st_dev, init.st_ino):
+        return "in a chroot"
+    if namespace != INITIAL_PID_NAMESPACE:
+        return "in a PID namespace, so in a container"
+    environment = ctx.read_text("/proc/1/environ") or ""
+    marks = ("/run/systemd/container", "/run/host/container-manager")
+    if re.search(r"(^|\0)container=", environment) or any(ctx.path(mark).exists() for mark in marks):
+        return "in a container"
+    return None

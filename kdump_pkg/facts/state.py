@@ -1,0 +1,137 @@
+"""What we left on the machine ourselves: generated files, the image, debug kernels, the load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from kdump_pkg import paths
+from kdump_pkg.context import Context, stamp
+from kdump_pkg.fs import TEMPORARY
+from kdump_pkg.model import DebugKernel, ImageState, Loaded, OwnFile
+
+CHECKSUM = "# checksum: "
+SCRIPTS = (
+    f"{paths.LIBRARY}/kdump-save", f"{paths.LIBRARY}/kdump-init",
+    f"{paths.INITCPIO}/hooks/kdump", f"{paths.INITCPIO}/install/kdump", f"{paths.INITCPIO}/install/sd-kdump",
+    "/usr/lib/systemd/system/kdump-capture.service",
+    f"{paths.DRACUT_MODULE}/module-setup.sh",
+)  # fmt: skip
+UNITS = ("kdump.service",)
+
+
+def read_own_file(ctx: Context, name: str) -> OwnFile:
+    """A generated text file; it is pristine while the checksum in its header fits the rest."""
+    data = ctx.read_bytes(name)
+    if data is None:
+        return OwnFile(name, None)
+    text = data.decode("utf-8", "replace")
+    found = re.search(rf"^{re.escape(CHECKSUM)}([0-9a-f]{{64}})\n", text, re.MULTILINE)
+    if found is None:
+        return OwnFile(name, data, pristine=False)
+    rest = (text[: found.start()] + text[found.end() :]).encode("utf-8", "replace")
+    return OwnFile(name, data, pristine=hashlib.sha256(rest).hexdigest() == found[1])
+
+
+def read_image(ctx: Context, name: str) -> ImageState:
+    """The capture image; what it was built from stands in its first, uncompressed cpio archive."""
+    path = ctx.path(name)
+    try:
+        if not path.is_file():
+            return ImageState(name, path.exists())
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(8192)
+    except OSError:
+        return ImageState(name, False)
+    return ImageState(name, True, _fingerprint(head), size, stamp(path))
+
+
+def _fingerprint(head: bytes) -> str | None:
+    """Content of `kdump/fingerprint` in a newc archive (Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    offset = 0
+    while head[offset : offset + 6] in (b"070701", b"070702") and offset + 110 <= len(head):
+        try:
+            size, namesize = int(head[offset + 54 : offset + 62], 16), int(head[offset + 94 : offset + 102], 16)
+        except ValueError:
+            return None
+        name = head[offset + 110 : offset + 110 + namesize].rstrip(b"\0")
+        start = (offset + 110 + namesize + 3) & ~3
+        if name == b"kdump/fingerprint":
+            value = head[start : start + size].strip().decode("ascii", "replace")
+            return value if re.fullmatch(r"[0-9a-f]{64}", value) else None
+        offset = (start + size + 3) & ~3
+    return None
+
+
+def read_debug(ctx: Context) -> tuple[DebugKernel, ...]:
+    """The unpacked kernels under /usr/lib/debug: ours by the record, others as somebody else's."""
+    try:
+        value = json.loads(ctx.read_text(paths.DEBUG_RECORD) or "{}")
+    except ValueError:
+        value = {}
+    record = value if isinstance(value, dict) else {}
+    found = []
+    for release in ctx.names(paths.DEBUG_MODULES):
+        path = f"{paths.DEBUG_MODULES}/{release}/vmlinux"
+        if not ctx.is_file(path):
+            continue
+        entry = record.get(release)
+        ours = isinstance(entry, dict) and entry.get("stamp") == stamp(ctx.path(path))
+        entry = entry if ours and isinstance(entry, dict) else {}
+        found.append(
+            DebugKernel(
+                release=release,
+                path=path,
+                build_id=entry.get("build_id"),
+                abilities=str(entry.get("abilities", "unknown")),
+                origin=str(entry.get("origin", "")),
+                sources=str(entry.get("sources", "")),
+                size=ctx.path(path).stat().st_size,
+                recorded=ours,
+            )
+        )
+    return tuple(found)
+
+
+def read_dump_releases(ctx: Context, directory: str) -> frozenset[str]:
+    """Releases that there is a dump of: their debug kernels are still needed."""
+    found = set()
+    for name in ctx.names(directory):
+        for line in (ctx.read_text(f"{directory}/{name}/meta") or "").splitlines():
+            if line.startswith("release="):
+                found.add(line[len("release=") :])
+    return frozenset(found)
+
+
+def read_loaded(ctx: Context) -> Loaded | None:
+    """What we loaded in this boot; None when nothing is recorded or the record is damaged."""
+    try:
+        value = json.loads(ctx.read_text(paths.LOADED) or "null")
+        return Loaded(**value) if isinstance(value, dict) else None
+    except (ValueError, TypeError):
+        return None
+
+
+def read_leftovers(ctx: Context, image: str) -> tuple[str, ...]:
+    """Temporary files of ours that a killed run left, wherever we write."""
+    directories = [str(Path(image).parent), "/etc", paths.PRESET_DIR, paths.STATE, paths.LAST_GOOD]
+    directories += [f"{paths.DEBUG_MODULES}/{release}" for release in ctx.names(paths.DEBUG_MODULES)]
+    return tuple(f"{d}/{n}" for d in directories for n in ctx.names(d) if n.startswith(TEMPORARY))
+
+
+def read_parts_hash(ctx: Context) -> str:
+    """Digest of our scripts and units that go into the image: a new version of them makes it stale."""
+    digest = hashlib.sha256()
+    for name in SCRIPTS:
+        digest.update(hashlib.sha256(ctx.read_bytes(name) or b"").digest())
+    return digest.hexdigest()
+
+
+def read_units(ctx: Context) -> dict[str, bool | None]:
+    """Whether each unit is enabled: a link in some target's .wants directory, as `systemctl enable` makes it."""
+    wants = [d for d in ctx.names("/etc/systemd/system") if d.endswith((".wants", ".requires"))]
+    enabled = {name for d in wants for name in ctx.names(f"/etc/systemd/system/{d}")}
+    return {unit: unit in enabled for unit in UNITS}

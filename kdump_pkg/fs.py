@@ -1,0 +1,215 @@
+"""Writes that are whole or not at all: temporary file beside the target, synced, renamed; and the one lock."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdump_pkg.errors import BusyError, KdumpError
+
+TEMPORARY = ".kdump-pkg-"
+"""Prefix of our temporary files: no boot loader, preset or drop-in directory takes such a name for one of its own."""
+MARGIN = 1 << 20  # bytes left free whatever we write
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace PATH by DATA: afterwards, and at every instant before, it holds the old or the new content, whole.
+
+    Raises KdumpError when there is no room or the directory can't be written; PATH is untouched then.
+    """
+    ensure_directory(path.parent)
+    check_space(path.parent, len(data))
+    tmp = temporary(path)
+    try:
+        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        commit(tmp, path, synced=True)
+    except OSError as error:
+        raise _explained(path, error) from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def commit(tmp: Path, path: Path, *, synced: bool = False) -> None:
+    """Give the finished file TMP its real name, so that a power cut leaves the old file or the new one."""
+    try:
+        if not synced:
+            _fsync(tmp)
+        tmp.replace(path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise _explained(path, error) from None
+
+
+def copy_atomic(source: Path, path: Path, mode: int = 0o644) -> None:
+    """Copy a file the same way; shares the blocks where the file system can (reflink), and keeps holes."""
+    ensure_directory(path.parent)
+    tmp = temporary(path)
+    try:
+        if not _reflink(source, tmp, mode):
+            check_space(path.parent, source.stat().st_blocks * 512)
+            _copy_sparse(source, tmp, mode)
+        commit(tmp, path)
+    except OSError as error:
+        raise _explained(path, error) from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def symlink_atomic(target: str, path: Path) -> None:
+    """Make PATH a symlink to TARGET, replacing a link or file that is there."""
+    ensure_directory(path.parent)
+    tmp = temporary(path)
+    try:
+        tmp.unlink(missing_ok=True)
+        tmp.symlink_to(target)
+        commit(tmp, path, synced=True)
+    except OSError as error:
+        raise _explained(path, error) from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file and let the removal reach the disk; one that isn't there is fine."""
+    try:
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            _fsync(path.parent)
+    except OSError as error:
+        raise _explained(path, error) from None
+
+
+def remove_empty_parents(path: Path, stop: Path) -> None:
+    """Remove the directories above PATH that are empty now, up to but without STOP."""
+    for parent in path.parents:
+        if parent == stop or not parent.is_relative_to(stop):
+            return
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+def temporary(path: Path) -> Path:
+    """A name beside PATH for a file in the making, unique to this process."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def ensure_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explained(path, error) from None
+
+
+def check_space(directory: Path, size: int) -> None:
+    """Raise KdumpError unless SIZE bytes and a margin fit into the file system of DIRECTORY."""
+    facts = os.statvfs(directory)
+    free = facts.f_bavail * facts.f_frsize
+    if size + MARGIN > free:
+        raise KdumpError(
+            f"{directory}: no room for {_mib(size)}, only {_mib(free)} free", hint="free some space and run it again"
+        )
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: float = 0) -> Iterator[None]:
+    """Hold the one lock around plan and execute. Raises BusyError when somebody else has it for WAIT seconds more."""
+    ensure_directory(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise _explained(path, error) from None
+            if time.monotonic() >= deadline:
+                raise BusyError("another kdump-pkg is at work", hint="wait until it is done and try again")
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # directories on vfat and some FUSE file systems
+            raise
+    finally:
+        os.close(fd)
+
+
+def _reflink(source: Path, target: Path, mode: int) -> bool:
+    ficlone = 0x40049409  # FICLONE, ioctl_ficlone(2)
+    with source.open("rb") as reader:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as writer:
+            os.fchmod(writer.fileno(), mode)
+            try:
+                fcntl.ioctl(writer.fileno(), ficlone, reader.fileno())
+                return True
+            except OSError:
+                pass
+    target.unlink()
+    return False
+
+
+def _copy_sparse(source: Path, target: Path, mode: int) -> None:
+    """Copy only what holds data: a made vmlinux is mostly holes."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        os.fchmod(writer.fileno(), mode)
+        size = source.stat().st_size
+        offset = 0
+        while offset < size:
+            try:
+                start = os.lseek(reader.fileno(), offset, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole up to the end
+                break
+            end = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
+            reader.seek(start)
+            writer.seek(start)
+            _copy_range(reader.fileno(), writer.fileno(), start, end - start)
+            offset = end
+        writer.truncate(size)
+
+
+def _copy_range(source: int, target: int, offset: int, count: int) -> None:
+    while count > 0:
+        data = os.pread(source, min(count, 1 << 20), offset)
+        if not data:
+            return
+        os.pwrite(target, data, offset)
+        offset += len(data)
+        count -= len(data)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory of ours with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+
+
+def _explained(path: Path, error: OSError) -> KdumpError:
+    hint = "free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+    return KdumpError(f"{path}: {error.strerror or error}", hint=hint)
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

@@ -1,0 +1,73 @@
+"""Facts, plan, execution, in this order and under one lock: what every verb, both hooks and the unit go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kdump_pkg import config as configuration
+from kdump_pkg import fs, paths
+from kdump_pkg.apply import Reporter, execute
+from kdump_pkg.context import Context
+from kdump_pkg.errors import ConfigError, KdumpError
+from kdump_pkg.facts import collect
+from kdump_pkg.facts.boot import read_boot
+from kdump_pkg.facts.kernels import read_modules
+from kdump_pkg.model import Config, Facts, Plan, Unload
+from kdump_pkg.plan.kernel import choose
+from kdump_pkg.plan.rebuild import Scope, plan_rebuild
+from kdump_pkg.plan.remove import plan_remove
+
+WAIT = 60  # seconds that a hook or the unit waits for another kdump-pkg: an image build takes up to ten
+
+
+@dataclass(frozen=True)
+class Outcome:
+    plan: Plan
+    failures: tuple[KdumpError, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether what was asked for is so now; a warning says why something could not even be tried."""
+        return not self.failures and not self.plan.fatal
+
+
+def read_facts(ctx: Context, config: Config) -> Facts:
+    """All facts; the module index last, because it is large and only the chosen kernel's is needed."""
+    facts = collect(ctx, config)
+    try:
+        release = choose(config, facts.kernels, facts.boot.running).release
+    except KdumpError:
+        return facts  # the planner meets the same error and says it
+    return replace(facts, modules=read_modules(ctx, release))
+
+
+def rebuild(ctx: Context, config: Config, scope: Scope, report: Reporter, *, wait: float = 0) -> Outcome:
+    """Make the machine what the configuration asks for."""
+    return carry_out(ctx, lambda: plan_rebuild(config, read_facts(ctx, config), scope), report, wait=wait)
+
+
+def remove(ctx: Context, report: Reporter) -> Outcome:
+    """Take away all that is ours; a configuration that can't be read doesn't stop it."""
+    try:
+        config = configuration.load(ctx)
+    except ConfigError:
+        config = Config()
+    outcome = carry_out(ctx, lambda: plan_remove(collect(ctx, config)), report, wait=WAIT)
+    ctx.path(paths.LOCK).unlink(missing_ok=True)
+    return outcome
+
+
+def plan_unload(ctx: Context) -> Plan:
+    """Unload what is loaded; nothing to do when nothing is."""
+    facts = read_boot(ctx)
+    if facts.confined:
+        raise KdumpError(f"{facts.confined}: the capture kernel is the host's", hint="run it on the host")
+    return Plan((Unload("asked for"),) if facts.crash_loaded else ())
+
+
+def carry_out(ctx: Context, make: Callable[[], Plan], report: Reporter, *, wait: float = 0) -> Outcome:
+    """Make a plan and execute it under the same lock, so that hook, unit and user never act on stale facts."""
+    with fs.lock(ctx.path(paths.LOCK), wait=wait):
+        plan = make()
+        return Outcome(plan, execute(ctx, plan, report))

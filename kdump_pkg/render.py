@@ -1,0 +1,141 @@
+"""The texts we generate, pure: same input, same bytes. Each says in its header what it is and whence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from kdump_pkg import cpio, paths
+from kdump_pkg.errors import KdumpError
+from kdump_pkg.model import Config, Flavour, Kernel, SystemImages, Target
+from kdump_pkg.options import OPTIONS
+
+COMPRESS = {"zstd": "-z", "zlib": "-c", "lzo": "-l", "snappy": "-p", "none": ""}
+SAFE = re.compile(r"[^\x00-\x1f\x7f'\\]*")
+
+
+def own_file(header: str, body: str) -> bytes:
+    """A text file that stays ours until it is edited: its checksum stands in the header."""
+    rest = f"{header}{body}"
+    line = f"# checksum: {hashlib.sha256(rest.encode()).hexdigest()}\n"
+    return f"{header}{line}{body}".encode()
+
+
+def _header(name: str, what: str, source: str) -> str:
+    return (
+        f"# {name}: {what}\n"
+        f"# Made by kdump-pkg{source}.\n"
+        "# Edit it and it is yours: kdump-pkg then leaves it alone, and `kdump-pkg status` shows what it would write.\n"
+        "# Remove it and `kdump-pkg rebuild` makes it anew.\n"
+    )
+
+
+def mkinitcpio_config(
+    images: SystemImages, hooks: tuple[str, ...], modules: tuple[str, ...], flavour: Flavour
+) -> bytes:
+    """/etc/mkinitcpio-kdump.conf; see mkinitcpio.conf(5)."""
+    keep = flavour != "direct"
+    left = [hook for hook in images.hooks if hook not in hooks]
+    source = f" from {', '.join(images.sources)}" if images.sources else ""
+    body = (
+        f"# flavour: {flavour}; the hooks of the system: {' '.join(images.hooks)}\n"
+        f"# left out, because a capture doesn't need them: {' '.join(left) or 'none'}\n"
+        f"MODULES=({_words(modules)})\n"
+        f"BINARIES=({_words(images.binaries if keep else ())})\n"
+        f"FILES=({_words(images.files if keep else ())})\n"
+        f"HOOKS=({_words(hooks)})\n"
+        "# gzip needs the least memory to unpack; what counts is the reservation, not the file.\n"
+        'COMPRESSION="gzip"\n'
+        'COMPRESSION_OPTIONS=("-9")\n'
+        "# Packed modules would need a tool to unpack them, and can't be packed any further.\n"
+        'MODULES_DECOMPRESS="yes"\n'
+    )
+    return own_file(_header(paths.DERIVED_CONFIG, "the mkinitcpio configuration of the capture image", source), body)
+
+
+def preset(release: str, image: str) -> bytes:
+    """The preset, so that `mkinitcpio -P` makes the capture image too.
+
+    Its name is no package base and its kver no path: with either, mkinitcpio's pacman hook would copy or delete
+    kernels in /boot (arch-facts, section 2).
+    """
+    body = (
+        "PRESETS=('kdump')\n"
+        f'kdump_kver="{_checked(release)}"\n'
+        f'kdump_config="{paths.DERIVED_CONFIG}"\n'
+        f'kdump_image="{_checked(image)}"\n'
+    )
+    return own_file(_header(paths.PRESET, "mkinitcpio preset of the capture image", ""), body)
+
+
+def capture_env(
+    config: Config,
+    target: Target,
+    *,
+    kernel: Kernel,
+    flavour: Flavour,
+    modules: tuple[str, ...],
+    insmod: tuple[str, ...],
+    level: int,
+    fingerprint: str,
+) -> bytes:
+    """The flat file that the shell sources at crash time; nothing is parsed there."""
+    values = {
+        "FORMAT": "1",
+        "FINGERPRINT": fingerprint,
+        "RELEASE": kernel.release,
+        "FLAVOUR": flavour,
+        "MODULES": " ".join(modules),
+        "INSMOD": " ".join(insmod),
+        "TARGETS": "1",
+        "TARGET_1_DEVICE": target.device,
+        "TARGET_1_FSTYPE": target.fstype,
+        "TARGET_1_OPTIONS": target.options,
+        "TARGET_1_PATH": target.path,
+        "DEVICE_TIMEOUT": str(config.device_timeout),
+        "TIMEOUT": str(config.timeout),
+        "LEVEL": str(level),
+        "COMPRESS": COMPRESS[config.compression],
+        "FINAL_ACTION": config.final_action,
+    }
+    return "".join(f"KDUMP_{key}='{_checked(value)}'\n" for key, value in values.items()).encode()
+
+
+def kernel_cache(kernels: tuple[Kernel, ...]) -> bytes:
+    """Build IDs by release, so that unchanged images are not unpacked again."""
+    known = {k.release: {"stamp": k.stamp, "build_id": k.build_id, "problem": k.problem} for k in kernels if k.vmlinuz}
+    return (json.dumps(known, indent=1, sort_keys=True) + "\n").encode()
+
+
+def sample_config() -> str:
+    """/etc/kdump-pkg.conf as the package ships it: every option, commented out, with its default."""
+    parts = [
+        "# kdump-pkg.conf(5): how this machine saves kernel crashes. Every line below shows the default.\n"
+        "# After a change: kdump-pkg rebuild\n"
+    ]
+    for option in OPTIONS:
+        text = _wrap(option.help, 110)
+        parts.append(f"{text}# Allowed: {option.allowed}.\n#{option.name} = {option.default}\n")
+    return "\n".join(parts)
+
+
+def cpio_archive(name: str, data: bytes) -> bytes:
+    """An archive of this one file, to go before any other part of an initramfs."""
+    return cpio.archive([cpio.File(name, data)])
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return " ".join(word if re.fullmatch(r"[\w@%+=:,./?-]+", word) else f"'{_checked(word)}'" for word in words)
+
+
+def _checked(value: str) -> str:
+    if not SAFE.fullmatch(value):
+        raise KdumpError(f"{value!r} has a character that can't be handed to the capture (quote, backslash, control)")
+    return value
+
+
+def _wrap(text: str, width: int) -> str:
+    import textwrap
+
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, width))

@@ -1,0 +1,91 @@
+"""How we speak: mkinitcpio's `==>` voice for what is done, tables and JSON for what is read, a line of progress."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+COLOURS = {"green": "\033[1;32m", "blue": "\033[1;34m", "yellow": "\033[1;33m", "red": "\033[1;31m"}
+
+
+def _paint(stream: TextIO, colour: str, text: str) -> str:
+    return f"{COLOURS[colour]}{text}\033[0m" if stream.isatty() else text
+
+
+def say(text: str) -> None:
+    print(f"{_paint(sys.stdout, 'green', '==>')} {text}", flush=True)  # noqa: T201
+
+
+def detail(text: str) -> None:
+    print(f"  {_paint(sys.stdout, 'blue', '->')} {text}", flush=True)  # noqa: T201
+
+
+def warn(text: str) -> None:
+    sys.stdout.flush()
+    print(f"{_paint(sys.stderr, 'yellow', '==> WARNING:')} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def error(text: str, hint: str | None = None) -> None:
+    """One line per problem on stderr; the remedy follows in the same line."""
+    sys.stdout.flush()
+    lines = text.splitlines() or [""]
+    for number, line in enumerate(lines):
+        tail = f" ({hint})" if hint and number == len(lines) - 1 else ""
+        print(f"{_paint(sys.stderr, 'red', '==> ERROR:')} {line}{tail}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def out(text: str) -> None:
+    """Data, on stdout and nothing else."""
+    print(text, flush=True)  # noqa: T201
+
+
+def out_json(value: object) -> None:
+    out(json.dumps(plain(value), indent=2, sort_keys=True))
+
+
+def plain(value: object) -> Any:
+    """Dataclasses as dictionaries, bytes as text: what JSON can carry."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they have to be; the last one is free."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] if rows else []
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in rows
+    )
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """A line on the terminal, with the seconds gone, for what takes longer than one; nothing where there is no tty."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+
+    def tick() -> None:
+        start = time.monotonic()
+        while not done.wait(1):
+            print(f"\r  {what} … {time.monotonic() - start:.0f} s ", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        print("\r\033[K", end="", file=sys.stderr, flush=True)  # noqa: T201
