@@ -1,13 +1,16 @@
-"""What an ELF file is: build ID and what debuggers can get out of it. The only module that knows pyelftools."""
+"""What an ELF file is: build ID, what debuggers can get out of it, what it needs to run. Only here is pyelftools."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from kdump_pkg.errors import BadImageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,18 @@ class ElfFacts:
     build_id: str | None
     abilities: str
     """`DWARF`, `BTF+symbols`, `BTF`, `symbols` or `none`."""
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """What a program needs besides itself."""
+
+    interpreter: str | None
+    """Path of the loader; None for a static program and for a library."""
+    libraries: tuple[str, ...]
+    """DT_NEEDED: names without directories."""
+    machine: str
+    """Architecture and word size: a library of another kind is none."""
 
 
 def inspect_file(path: Path) -> ElfFacts:
@@ -28,19 +43,27 @@ def inspect_file(path: Path) -> ElfFacts:
         raise BadImageError(f"{path}: {error.strerror}") from None
 
 
+def linkage(data: bytes, name: str) -> Linkage:
+    """Raises BadImageError when DATA is no ELF file."""
+    return _parse(io.BytesIO(data), name, lambda elf: Linkage(_interpreter(elf), _needed(elf), _machine(elf)))
+
+
 def inspect_bytes(data: bytes, name: str) -> ElfFacts:
     return inspect(io.BytesIO(data), name)
 
 
 def inspect(stream: IO[bytes], name: str) -> ElfFacts:
+    return _parse(stream, name, lambda elf: ElfFacts(_build_id(elf), _abilities(elf)))
+
+
+def _parse(stream: IO[bytes], name: str, read: Callable[[Any], T]) -> T:
     if stream.read(4) != b"\x7fELF":
         raise BadImageError(f"{name}: not an ELF file")
     from elftools.elf.elffile import ELFFile
 
     stream.seek(0)
     try:
-        elf = ELFFile(stream)
-        return ElfFacts(_build_id(elf), _abilities(elf))
+        return read(ELFFile(stream))
     except BadImageError:
         raise
     except Exception as error:  # hostile files make pyelftools raise nearly anything
@@ -65,3 +88,18 @@ def _abilities(elf: Any) -> str:
         return "DWARF"
     parts = [word for word, section in (("BTF", ".BTF"), ("symbols", ".symtab")) if section in names]
     return "+".join(parts) or "none"
+
+
+def _interpreter(elf: Any) -> str | None:
+    found = (s for s in elf.iter_segments() if s["p_type"] == "PT_INTERP")
+    segment = next(found, None)
+    return str(segment.get_interp_name()) if segment is not None else None
+
+
+def _needed(elf: Any) -> tuple[str, ...]:
+    found = (s for s in elf.iter_segments() if s["p_type"] == "PT_DYNAMIC")
+    return tuple(str(tag.needed) for segment in found for tag in segment.iter_tags("DT_NEEDED"))
+
+
+def _machine(elf: Any) -> str:
+    return f"{elf['e_machine']}/{elf.elfclass}"

@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# bash completion of kdump-pkg
+
+_kdump_pkg() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' word candidates
+
+    # bash takes `--root=/mnt` for three words
+    if [[ $current == '=' ]]; then
+        current=''
+    elif [[ $previous == '=' ]]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        [[ $word == -* ]] || { verb=$word && break; }
+    done
+
+    COMPREPLY=()
+    case $previous in
+        --root | --keep)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            return
+            ;;
+        --memory | --crashkernel | --timeout) return ;;
+    esac
+    case $verb in
+        '') candidates='status rebuild load unload rehearse --help --version' ;;
+        status) candidates='--help --debug --root --json' ;;
+        rebuild) candidates='--help --debug --root --json --dry-run --force' ;;
+        load | unload) candidates='--help --debug' ;;
+        rehearse) candidates='--help --debug --root --json --memory --crashkernel --timeout --keep' ;;
+        *) return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$current")
+}
+
+complete -F _kdump_pkg kdump-pkg

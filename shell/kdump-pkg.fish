@@ -1,0 +1,28 @@
+# fish completion of kdump-pkg
+
+set -l verbs status rebuild load unload rehearse
+set -l no_verb "not __fish_seen_subcommand_from $verbs"
+set -l any_verb "__fish_seen_subcommand_from $verbs"
+set -l with_root '__fish_seen_subcommand_from status rebuild rehearse'
+set -l rebuild '__fish_seen_subcommand_from rebuild'
+set -l rehearse '__fish_seen_subcommand_from rehearse'
+
+complete -c kdump-pkg -f
+complete -c kdump-pkg -s h -l help -d 'show the options'
+complete -c kdump-pkg -n $no_verb -l version -d 'show the version'
+
+complete -c kdump-pkg -n $no_verb -a status -d 'show whether a crash now would be saved, and what to do if not'
+complete -c kdump-pkg -n $no_verb -a rebuild -d 'make configuration, preset, image and load what they should be'
+complete -c kdump-pkg -n $no_verb -a load -d 'load the capture kernel'
+complete -c kdump-pkg -n $no_verb -a unload -d 'take the capture kernel out; a crash saves nothing then'
+complete -c kdump-pkg -n $no_verb -a rehearse -d 'crash kernel, image and command line in a virtual machine'
+
+complete -c kdump-pkg -n $any_verb -l debug -d 'show where an error comes from'
+complete -c kdump-pkg -n $with_root -l root -x -a '(__fish_complete_directories)' -d 'work on the system below a directory'
+complete -c kdump-pkg -n $with_root -l json -d 'print JSON'
+complete -c kdump-pkg -n $rebuild -l dry-run -d 'print what would be done, and why'
+complete -c kdump-pkg -n $rebuild -l force -d 'rebuild and load what is current, too'
+complete -c kdump-pkg -n $rehearse -l memory -x -d 'memory of the virtual machine, in MiB'
+complete -c kdump-pkg -n $rehearse -l crashkernel -x -d 'reservation to try'
+complete -c kdump-pkg -n $rehearse -l timeout -x -d 'give up after so many seconds'
+complete -c kdump-pkg -n $rehearse -l keep -x -a '(__fish_complete_directories)' -d 'keep dump, disk and console log'

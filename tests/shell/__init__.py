@@ -1,0 +1,1 @@
+"""The shell scripts, run for real under dash and busybox ash."""

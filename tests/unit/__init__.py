@@ -1,0 +1,1 @@
+"""Tests that touch nothing but a temporary directory."""
