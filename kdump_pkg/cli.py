@@ -116,9 +116,8 @@ def _print_status(status: Status) -> None:
     ui.out(status.verdict)
     for line in ui.table([("", f.part, f.state, f.text) for f in status.findings]).splitlines():
         ui.out(line)
-    for finding in status.findings:
-        if finding.remedy and finding.state in ("todo", "bad"):
-            ui.out(f"  to do: {finding.remedy}")
+    for remedy in dict.fromkeys(f.remedy for f in status.findings if f.remedy and f.state in ("todo", "bad")):
+        ui.out(f"  to do: {remedy}")
 
 
 def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdump_pkg import paths
 from kdump_pkg.context import Context
-from kdump_pkg.errors import ConfigError
+from kdump_pkg.errors import ConfigError, KdumpError
 from kdump_pkg.model import Config
 from kdump_pkg.options import BY_NAME, OPTIONS, configspec
 
@@ -39,25 +39,27 @@ def load(ctx: Context) -> Config:
             values.update(_parse(source, problems))
     if problems:
         raise ConfigError(tuple(problems))
-    frozen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    frozen: dict[str, Any] = {key: tuple(filter(None, v)) if isinstance(v, list) else v for key, v in values.items()}
     return Config(**frozen)
 
 
 def _read(ctx: Context, name: str, problems: list[str]) -> _Source | None:
-    path = ctx.path(name)
-    if not path.exists():
-        return None
     try:
+        path = ctx.path(name)
+        if not path.exists():
+            return None
         if not path.is_file():
             raise OSError(0, "not a regular file")
         if path.stat().st_size > 1 << 20:
             raise OSError(0, "larger than 1 MiB: not a configuration file")
-        return _Source(name, tuple(path.read_text(encoding="utf-8").splitlines()))
+        return _Source(name, tuple(path.read_text(encoding="utf-8-sig").splitlines()))
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         problems.append(f"{name}:{line}: not UTF-8 text; write it anew as plain text")
     except OSError as error:
         problems.append(f"{name}:1: can't be read: {error.strerror}")
+    except KdumpError as error:
+        problems.append(error.message.replace(name, f"{name}:1", 1))
     return None
 
 
@@ -65,21 +67,28 @@ def _parse(source: _Source, problems: list[str]) -> dict[str, Any]:
     """The values that one file sets; what is wrong with it goes to PROBLEMS."""
     if not any(line.strip() and not line.lstrip().startswith("#") for line in source.lines):
         return {}
-    from configobj import ConfigObj, ConfigObjError  # costs 30 ms: only where there is something to read
+    from configobj import (
+        ConfigObj,
+        ConfigObjError,
+        DuplicateError,
+    )  # costs 30 ms: only where there is something to read
 
     try:
         raw = ConfigObj(list(source.lines), configspec=configspec(), interpolation=False, list_values=True)
     except ConfigObjError as error:
         for one in getattr(error, "errors", None) or [error]:
             number = getattr(one, "line_number", None) or 1
-            problems.append(f"{source.name}:{number}: not a line of the form key = value")
+            what = "set twice in this file" if isinstance(one, DuplicateError) else "not a line of the form key = value"
+            problems.append(f"{source.name}:{number}: {what}")
         return {}
     before = len(problems)
     for section in raw.sections:
-        problems.append(f"{source.name}:{_section_line(source, section)}: unknown section [{section}]; there are none")
+        problems.append(
+            f"{source.name}:{_section_line(source, section)}: unknown section [{_shown(section)}]; there are none"
+        )
     for key in raw.scalars:
         if key not in BY_NAME:
-            problems.append(f"{source.name}:{source.line_of(key)}: unknown option {key}; {_nearest(key)}")
+            problems.append(f"{source.name}:{source.line_of(key)}: unknown option {_shown(key)}; {_nearest(key)}")
     return _validated(raw, source, problems) if len(problems) == before else {}
 
 
@@ -107,8 +116,14 @@ def _matches(key: str, value: object) -> bool:
     pattern = BY_NAME[key].pattern
     if pattern is None:
         return True
+    many = isinstance(value, list)  # `key =` is the empty list
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(v, str) and re.fullmatch(pattern, v) for v in values)
+    return all(isinstance(v, str) and re.fullmatch(pattern, v) for v in values if not (many and v == ""))
+
+
+def _shown(name: str) -> str:
+    """A name as it may go to a terminal."""
+    return name if name.isprintable() else repr(name)
 
 
 def _section_line(source: _Source, section: str) -> int:

@@ -61,26 +61,26 @@ class Context:
         """Text of a file, stripped; None when it can't be read. Meant for /proc, /sys and small records."""
         try:
             return self.path(name).read_text(encoding="utf-8", errors="surrogateescape").strip()
-        except OSError:
+        except (OSError, KdumpError):
             return None
 
     def read_bytes(self, name: str) -> bytes | None:
         try:
             return self.path(name).read_bytes()
-        except OSError:
+        except (OSError, KdumpError):
             return None
 
     def names(self, directory: str) -> list[str]:
         """Sorted names in a directory; none when it isn't there."""
         try:
             return sorted(os.listdir(self.path(directory)))  # noqa: PTH208 - names are wanted, not paths
-        except OSError:
+        except (OSError, KdumpError):
             return []
 
     def is_file(self, name: str) -> bool:
         try:
             return stat.S_ISREG(self.path(name).stat().st_mode)
-        except OSError:
+        except (OSError, KdumpError):
             return False
 
 

@@ -145,7 +145,8 @@ class ImageState:
     exists: bool
     fingerprint: str | None = None
     size: int = 0
-    stamp: str = ""
+    readable: bool = True
+    """False for anybody but root: the image may hold secrets."""
 
 
 @dataclass(frozen=True)

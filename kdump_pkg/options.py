@@ -51,7 +51,7 @@ OPTIONS: tuple[Option, ...] = (
         "/boot",
         "an absolute directory",
         "Directory of the capture image, initramfs-linux-kdump.img.",
-        r"/[^\x00-\x1f'\"\\]*",
+        r"/[^\x00-\x1f'\"\\$`]*",
     ),
     Option(
         "path",

@@ -62,9 +62,9 @@ def preset(release: str, image: str) -> bytes:
     """
     body = (
         "PRESETS=('kdump')\n"
-        f'kdump_kver="{_checked(release)}"\n'
+        f'kdump_kver="{_in_quotes(release)}"\n'
         f'kdump_config="{paths.DERIVED_CONFIG}"\n'
-        f'kdump_image="{_checked(image)}"\n'
+        f'kdump_image="{_in_quotes(image)}"\n'
     )
     return own_file(_header(paths.PRESET, "mkinitcpio preset of the capture image", ""), body)
 
@@ -116,7 +116,8 @@ def sample_config() -> str:
     ]
     for option in OPTIONS:
         text = _wrap(option.help, 110)
-        parts.append(f"{text}# Allowed: {option.allowed}.\n#{option.name} = {option.default}\n")
+        setting = f"#{option.name} = {option.default}"
+        parts.append(f"{text}# Allowed: {option.allowed}.\n{setting.rstrip()}\n")
     return "\n".join(parts)
 
 
@@ -133,6 +134,13 @@ def _checked(value: str) -> str:
     if not SAFE.fullmatch(value):
         raise KdumpError(f"{value!r} has a character that can't be handed to the capture (quote, backslash, control)")
     return value
+
+
+def _in_quotes(value: str) -> str:
+    """Checked for double quotes, in which bash expands more."""
+    if re.search(r'["$`]', value):
+        raise KdumpError(f"{value!r} has a character that can't be handed to the capture (quote, dollar, backtick)")
+    return _checked(value)
 
 
 def _wrap(text: str, width: int) -> str:

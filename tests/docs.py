@@ -5,8 +5,11 @@ tests/unit/test_docs.py fails when a shipped text is not what this makes.
 
 from __future__ import annotations
 
+import argparse
+import re
 from pathlib import Path
 
+from kdump_pkg import cli
 from kdump_pkg.options import OPTIONS, Option
 from kdump_pkg.render import sample_config
 
@@ -20,7 +23,7 @@ END = '.\\" END\n'
 def roff(text: str) -> str:
     """Plain text for man(7): a hyphen that can be copied as one, and nothing that troff would take for a request."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
-    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+    return re.sub(r"^(?=[.'])", r"\\&", escaped, flags=re.MULTILINE)
 
 
 def option_entry(option: Option) -> str:
@@ -40,6 +43,17 @@ def with_options(manual: str) -> str:
     if not begin or not end:
         raise ValueError(f"{MANUAL} has lost a marker: {BEGIN.strip()} … {END.strip()}")
     return f"{head}{BEGIN}{options_section()}{END}{tail}"
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """Each verb's own parser: what manual page and completions have to agree with."""
+    action = next(a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Its long options."""
+    return {s for a in parser._actions for s in a.option_strings if s.startswith("--")}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError
 from kdump_pkg.model import Boot, Facts, Kernel, ModuleIndex, OwnFile, SystemImages, Target
 from kdump_pkg.run import Result, explain
@@ -271,6 +272,7 @@ def system_tree() -> dict[str, Entry]:
         "/usr/bin/makedumpfile": "",
         "/usr/lib/kdump-pkg/kdump-save": "#!/bin/sh\n",
         "/boot": None,
+        "/proc/self/mountinfo": "",
         "/run/kdump-pkg.lock": "",
         "/var/crash": None,
     }
@@ -296,6 +298,18 @@ def building(root: Path, fingerprint: str | None = None) -> Callable[[Call], Ans
         return 0
 
     return build
+
+
+@dataclass(frozen=True)
+class LiveContext(Context):
+    """A root that takes itself for the running system: what is read under `/proc` and `/sys` there counts."""
+
+    @property
+    def live(self) -> bool:
+        return True
+
+    def path(self, name: str, *, follow: bool = True) -> Path:
+        return Context(self.root, self.runner, self.clock).path(name, follow=follow)
 
 
 def system_runner(root: Path) -> FakeRunner:

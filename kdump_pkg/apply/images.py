@@ -26,7 +26,9 @@ def build(ctx: Context, action: BuildImage) -> None:
     inside = f"{os.path.dirname(action.path)}/{tmp.name}"  # noqa: PTH120 - a path inside the root
     try:
         if not ctx.path("/proc/self/mountinfo").exists():
-            raise KdumpError(f"{ctx.root} has no /proc", hint=f"run it inside: arch-chroot {ctx.root} kdump-pkg rebuild")
+            raise KdumpError(
+                f"{ctx.root} has no /proc", hint=f"run it inside: arch-chroot {ctx.root} kdump-pkg rebuild"
+            )
         fs.ensure_directory(final.parent)
         if final.exists():
             fs.check_space(final.parent, final.stat().st_size)

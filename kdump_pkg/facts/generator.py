@@ -95,7 +95,7 @@ def evaluate(ctx: Context, files: list[str]) -> dict[str, tuple[str, ...]]:
     """The four arrays as bash sees them. Raises CommandError with bash's own words (file and line)."""
     done = ctx.runner(
         ["/bin/bash", "--norc", "--noprofile", "-c", EVALUATE, "kdump-pkg", *files],
-        root=ctx.root, timeout=10, env={"PATH": "/usr/bin:/bin"},
+        root=ctx.root, timeout=10, env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
     )  # fmt: skip
     arrays: dict[str, list[str]] = {}
     current: list[str] = []

@@ -44,9 +44,11 @@ def read_image(ctx: Context, name: str) -> ImageState:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(8192)
+    except PermissionError:
+        return ImageState(name, True, readable=False)
     except OSError:
         return ImageState(name, False)
-    return ImageState(name, True, _fingerprint(head), size, stamp(path))
+    return ImageState(name, True, _fingerprint(head), size)
 
 
 def _fingerprint(head: bytes) -> str | None:

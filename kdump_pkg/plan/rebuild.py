@@ -78,6 +78,11 @@ def design_capture(config: Config, facts: Facts) -> Capture:
         raise KdumpError(facts.images.problem or "no initramfs generator is installed")
     if facts.target.problem:
         raise KdumpError(facts.target.problem)
+    if "crypt" in facts.target.layers:
+        raise KdumpError(
+            f"{facts.target.path} is encrypted, and nobody types a passphrase after a crash",
+            hint="set path = to a directory on a file system that isn't encrypted",
+        )
     if facts.tools.get("makedumpfile") is None:
         raise KdumpError("makedumpfile is not installed", hint="pacman -S makedumpfile")
     flavour = choose_flavour(config, facts)
@@ -199,6 +204,8 @@ def _cache(facts: Facts) -> list[Action]:
 
 
 def _image(capture: Capture, facts: Facts, scope: Scope) -> list[Action]:
+    if not facts.image.readable:
+        return []
     if not facts.image.exists:
         reason = "not there yet"
     elif scope.force:

@@ -38,9 +38,10 @@ def plan_status(config: Config, facts: Facts, plan: Plan) -> Status:
     """The findings in the order in which they depend on each other, and the verdict."""
     findings = [*_kernels(facts, plan.capture), *_files(facts, plan), *_image(facts, plan), *_level(plan.capture)]
     findings += [*_debug(facts, plan), *_reservation(facts), *_loaded(facts, plan), *_units(facts)]
-    explained = " ".join(f.text for f in findings)
+    explained = " ".join(f"{f.text}: {f.remedy}" for f in findings)
     general = [Finding("problem", "bad", w) for w in plan.warnings if w not in explained]
-    ordered = (*general, *findings)
+    said = " ".join(f.text for f in general)
+    ordered = (*general, *(f for f in findings if f.state != "bad" or f.text not in said))
     armed = None if facts.boot.confined else bool(facts.boot.crash_loaded and _current(plan))
     return Status(armed, _verdict(armed, facts, plan, ordered), ordered)
 
@@ -108,6 +109,8 @@ def _image(facts: Facts, plan: Plan) -> list[Finding]:
     if plan.capture is None:
         return []
     build = next((a for a in plan.actions if isinstance(a, BuildImage)), None)
+    if not facts.image.readable:
+        return [Finding("image", "unknown", f"{facts.image.path}: only root can read it; run it as root")]
     if build:
         return [Finding("image", "todo", f"{build.path}: {build.reason}", REBUILD)]
     size = f"{facts.image.size / 1e6:.1f} MB"

@@ -143,9 +143,19 @@ def _make_base(dest: Path) -> None:
         for name, deb in NAMES_ONLY.items()
     ]
     archpkg.empty([*infos, archpkg.Info("pyalpm", PYALPM.partition("==")[2] + "-1")], packages)
-    for leftover in ("var/lib/dpkg", "var/lib/apt", "var/cache", "etc/apt", "usr/share/debconf"):
-        shutil.rmtree(root / leftover, ignore_errors=True)
+    _forget_debian(root)
+
+
+def _forget_debian(root: Path) -> None:
+    """Nothing of dpkg and apt is left to run, and a first boot finds nothing to update."""
+    for directory in ("var/lib/dpkg", "var/lib/apt", "var/cache", "etc/apt", "usr/share/debconf"):
+        shutil.rmtree(root / directory, ignore_errors=True)
+    for units in ("usr/lib/systemd/system", "etc/systemd/system"):
+        for unit in [*(root / units).rglob("apt-*"), *(root / units).rglob("dpkg-*")]:
+            unit.unlink()
     (root / "var/cache/pacman/pkg").mkdir(parents=True)
+    for updated in ("etc/.updated", "var/.updated"):
+        (root / updated).touch()
 
 
 def _repack(root: Path, name: str, files: Sequence[str], version: str, packages: Path) -> None:

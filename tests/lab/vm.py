@@ -65,7 +65,7 @@ def boot(
 
     `disk` is the guest's /dev/vda, written to; its journal is replayed afterwards so that it can be read as it is.
     """
-    need("qemu-system-x86_64")
+    need("qemu-system-x86_64", "setpriv")
     argv = _qemu(kernel, initrd, append, disk, memory, smp, accelerator(kernel))
     result = _watch([*argv, *extra], timeout, until)
     if disk is not None:
@@ -115,7 +115,7 @@ def pack_initramfs(tree: Path, dest: Path) -> Path:
 def _qemu(
     kernel: Path, initrd: Path | None, append: str, disk: Path | None, memory: int, smp: int, accel: Sequence[str]
 ) -> list[str]:
-    argv = ["qemu-system-x86_64", *accel, "-smp", str(smp), "-m", str(memory), "-nodefaults", "-no-reboot"]
+    argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *accel, "-smp", str(smp), "-m", str(memory), "-nodefaults", "-no-reboot"]
     argv += ["-display", "none", "-serial", "stdio", "-kernel", str(kernel)]
     argv += ["-append", append if CONSOLE in append else f"{CONSOLE} {append}"]
     if initrd is not None:

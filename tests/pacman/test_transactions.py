@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.lab import packages
+from tests.lab import archpkg, packages
 from tests.lab.root import ArchRoot, Generator, mkinitcpio_prefix, open_root
 
 pytestmark = pytest.mark.pacman
@@ -48,19 +50,12 @@ def with_mkinitcpio(package: Path) -> Iterator[ArchRoot]:
         yield root
 
 
-class armed_root:  # noqa: N801 - used like a function
-    def __init__(self, generator: Generator, package: Path) -> None:
-        self._opened = open_root(generator=generator)
-        self._package = package
-
-    def __enter__(self) -> ArchRoot:
-        root = self._opened.__enter__()
+@contextmanager
+def armed_root(generator: Generator, package: Path) -> Iterator[ArchRoot]:
+    with open_root(generator=generator) as root:
         (root.path / "etc/kdump-pkg.conf").write_text(CONFIG)
-        self.output = said(root, "-U", packages.kernel("6.12"), self._package)
-        return root
-
-    def __exit__(self, *error: object) -> None:
-        self._opened.__exit__(None, None, None)
+        said(root, "-U", packages.kernel("6.12"), package)
+        yield root
 
 
 def said(root: ArchRoot, *args: str | Path) -> str:
@@ -73,7 +68,7 @@ def said(root: ArchRoot, *args: str | Path) -> str:
 
 def snapshot(root: Path, *, times: bool = True) -> dict[str, tuple[object, ...]]:
     """Every file below ROOT with what it holds; kernel file systems and pacman's own records left out."""
-    out = {}
+    out: dict[str, tuple[object, ...]] = {}
     skipped = ("proc", "sys", "dev", "run", "tmp", "var/lib/pacman", "var/log", "var/cache")
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
@@ -169,12 +164,20 @@ def test_the_last_kernel_goes(armed: ArchRoot) -> None:
     assert (armed.path / IMAGE).is_file(), "what may still be loaded at the next boot is not taken away"
 
 
-def test_upgrade_of_makedumpfile(armed: ArchRoot) -> None:
+def newer(root: ArchRoot, name: str, work: Path) -> Path:
+    """The installed package with the same files, as a newer version of itself."""
+    tree = work / "tree"
+    for file in root.pacman("-Qlq", name).stdout.split():
+        source, target = root.path / file.lstrip("/"), tree / file.lstrip("/")
+        if not file.endswith("/"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    return archpkg.write(tree, archpkg.Info(name, f"1:{root.versions()[name]}"), work)
+
+
+def test_upgrade_of_makedumpfile(armed: ArchRoot, tmp_path: Path) -> None:
     before = (armed.path / IMAGE).stat().st_ino
-    version = armed.versions()["makedumpfile"]
-    files = {"usr/bin/makedumpfile": (armed.path / "usr/bin/makedumpfile").read_bytes()}
-    newer = packages.repacked("makedumpfile", f"1:{version}", files)
-    output = said(armed, "-U", newer)
+    output = said(armed, "-U", newer(armed, "makedumpfile", tmp_path))
     assert builds(output) == 1, output
     assert (armed.path / IMAGE).stat().st_ino != before
     assert_ready(armed, packages.release("6.12"))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,8 +104,8 @@ class Machine:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def run(self, script: str, *args: str, timeout: float = 30) -> int:
-        """Run one of our scripts to its end; what it printed is in `output`."""
+    def run(self, script: str, *args: str, until: str = "") -> None:
+        """Run one of our scripts to its end, or until a file is written to; what it printed is in `output`."""
         for name, body in self.shims.items():
             shim = self.write(f"shims/{name}", f'#!/bin/sh\necho "{name} $*" >>"$KDUMP_ROOT/calls"\n{body}\n')
             shim.chmod(0o755)
@@ -123,18 +124,18 @@ class Machine:
                 **nobody,  # type: ignore[arg-type]
             )
             try:
-                code = process.wait(timeout)
+                self._wait(process, until)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)  # on a real machine the reboot ends the watchdog
+                process.wait()
             output.seek(0)
             self.output = output.read()
-        return code
 
-    def capture(self, **changes: str) -> list[str]:
+    def capture(self, until: str = "", **changes: str) -> list[str]:
         """Run kdump-save with these settings; the markers it printed."""
         self.write("kdump/env", quoted(settings(**changes)))
-        self.run("hooks/kdump-save", str(self.path("kdump/env")))
+        self.run("hooks/kdump-save", str(self.path("kdump/env")), until=until)
         return [line.removeprefix("kdump-save: ") for line in self.output.splitlines() if line.startswith("kdump-save: ")]
 
     def calls(self, tool: str = "") -> list[str]:
@@ -152,6 +153,12 @@ class Machine:
 
     def meta(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in (self.dump / "meta").read_text().splitlines())
+
+    def _wait(self, process: subprocess.Popen[bytes], until: str, limit: float = 30) -> None:
+        deadline = time.monotonic() + limit
+        while process.poll() is None and not (until and self.path(until).stat().st_size):
+            assert time.monotonic() < deadline, f"still running after {limit} s"
+            time.sleep(0.01)
 
     def _argv(self, script: Path, args: tuple[str, ...]) -> list[str]:
         copy = self.write(f"scripts/{script.name}", script.read_bytes())

@@ -4,60 +4,24 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import subprocess
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kdump_pkg import __version__, cli, paths, reconcile, render
+from kdump_pkg import __version__, cli, paths, render
 from kdump_pkg import config as configuration
-from kdump_pkg.apply import images, kexec
 from kdump_pkg.context import Context
-from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
-from kdump_pkg.facts.alpm import open_packages
-from kdump_pkg.facts.generator import read_system_images
-from kdump_pkg.facts.storage import read_target
-from kdump_pkg.fs import lock
 from kdump_pkg.model import (
-    Boot,
-    BuildImage,
     Config,
-    DebugKernel,
-    Facts,
-    ImageState,
-    Kernel,
-    Load,
-    Loaded,
-    ModuleIndex,
-    OwnFile,
-    SystemImages,
-    Target,
 )
 from kdump_pkg.options import OPTIONS, Option
-from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
-from kdump_pkg.plan.status import plan_status
 from tests import docs
+from tests.docs import flags, verbs
+from tests.tools import tool
 
-README = (docs.REPO / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (docs.REPO / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MANUAL = (docs.REPO / "man/kdump-pkg.8").read_text(encoding="utf-8")
 CONF_MANUAL = (docs.REPO / docs.MANUAL).read_text(encoding="utf-8")
 MANUALS = ("man/kdump-pkg.8", docs.MANUAL)
-DIRECTORIES = {"--root", "--keep"}
-
-
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    """Each verb's own parser."""
-    action = next(a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
-
-
-def flags(parser: argparse.ArgumentParser) -> set[str]:
-    """Its long options."""
-    return {s for a in parser._actions for s in a.option_strings if s.startswith("--")}
 
 
 VERBS = tuple(verbs())
@@ -209,154 +173,9 @@ def test_examples_of_the_conf_manual_are_good(ctx: Context) -> None:
 
 @pytest.mark.spawns
 @pytest.mark.parametrize("manual", MANUALS)
-@pytest.mark.parametrize("linter", [["groff", "-ww", "-man", "-Tutf8", "-z"], ["man", "--warnings", "-E", "UTF-8", "-l"]])
-def test_manual_is_clean(linter: list[str], manual: str) -> None:
-    _need(linter[0])
-    done = _run([*linter, str(docs.REPO / manual)])
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-# --- completions ---
-
-LINES = [
-    "kdump-pkg ", "kdump-pkg re", "kdump-pkg nonsense ", *(f"kdump-pkg {v} --" for v in VERBS), "kdump-pkg rehearse --ro",
-    "kdump-pkg --",
-]  # fmt: skip
-
-
-def expected(line: str) -> set[str]:
-    """What ought to be offered for the last word of LINE, from the parser itself."""
-    *before, last = line.split(" ")
-    verb = before[1] if len(before) > 1 else None
-    if verb is not None:
-        offered = flags(verbs()[verb]) if verb in VERBS else set()
-    else:
-        offered = flags(cli.build_parser()) if last.startswith("-") else set(VERBS)
-    return {word for word in offered if word.startswith(last) and (last or not word.startswith("-"))}
-
-
-def _need(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
-
-
-def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=docs.REPO)
-
-
-BASH = """
-. shell/kdump-pkg.bash
-[[ $(complete -p kdump-pkg) == *"-F _kdump_pkg kdump-pkg" ]] || exit 9
-COMP_WORDS=("$@")
-COMP_CWORD=$(($# - 1))
-_kdump_pkg
-printf '%s\\n' "${COMPREPLY[@]}"
-"""
-
-
-def _bash(*words: str) -> set[str]:
-    _need("bash")
-    done = _run(["bash", "--norc", "--noprofile", "-c", BASH, "bash", *words])
-    assert (done.returncode, done.stderr) == (0, "")
-    return set(done.stdout.split())
-
-
-@pytest.mark.spawns
-@pytest.mark.parametrize("line", LINES)
-def test_bash_completes(line: str) -> None:
-    offered = _bash(*line.split(" "))
-    wanted = expected(line)
-    if line == "kdump-pkg ":  # nothing typed yet: bash shows what else there is
-        wanted |= flags(cli.build_parser())
-    assert offered == wanted
-
-
-@pytest.mark.spawns
 @pytest.mark.parametrize(
-    "words", [("status", "--root", "{}/d"), ("rehearse", "--keep", "{}/d"), ("status", "--root", "=", "{}/d")]
+    "linter", [["groff", "-ww", "-man", "-Tutf8", "-z"], ["man", "--warnings", "-E", "UTF-8", "-l"]]
 )
-def test_bash_completes_directories_only(words: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "data").touch()
-    assert _bash("kdump-pkg", *(word.format(tmp_path) for word in words)) == {f"{tmp_path}/directory"}
-
-
-@pytest.mark.spawns
-@pytest.mark.parametrize("flag", ["--memory", "--crashkernel", "--timeout"])
-def test_bash_offers_no_flag_for_a_value(flag: str) -> None:
-    assert _bash("kdump-pkg", "rehearse", flag, "") == set()
-
-
-# zsh's completion system needs a terminal, so its two functions are replaced: they print what they are asked to offer.
-ZSH = """
-_describe() { print -rl -- ${verbs%%:*} }
-_arguments() {
-    if [[ $1 == -C ]]; then
-        shift
-        state=$WANT words=($VERB)
-        [[ $WANT == top ]] || return
-    fi
-    print -rl -- "$@"
-}
-complete_it() { . shell/_kdump-pkg }
-complete_it
-"""
-
-
-def _zsh(want: str, verb: str = "") -> list[str]:
-    _need("zsh")
-    done = _run(["env", f"WANT={want}", f"VERB={verb}", "zsh", "-f", "-c", ZSH])
+def test_manual_is_clean(linter: list[str], manual: str) -> None:
+    done = tool(*linter, manual)
     assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
-
-
-@pytest.mark.spawns
-def test_zsh_completes_verbs() -> None:
-    assert _zsh("verb") == list(VERBS)
-    assert (docs.REPO / "shell/_kdump-pkg").read_text(encoding="utf-8").startswith("#compdef kdump-pkg\n")
-
-
-@pytest.mark.spawns
-@pytest.mark.parametrize("verb", VERBS)
-def test_zsh_completes_flags(verb: str) -> None:
-    specs = _zsh("argument", verb)
-    found = {match[1]: spec for spec in specs if (match := re.search(r"(?:^|\))(--[a-z-]+)", spec))}
-    parser = verbs()[verb]
-    assert set(found) == flags(parser)
-    for action in parser._actions:
-        flag = action.option_strings[-1]
-        assert (f"{flag}=[" in found[flag]) == (action.nargs != 0), "takes a value or doesn't"
-        assert found[flag].endswith(":_files -/") == (flag in DIRECTORIES)
-
-
-@pytest.mark.spawns
-def test_zsh_completes_flags_of_the_program() -> None:
-    found = {match[1] for spec in _zsh("top") if (match := re.search(r"(--[a-z-]+)", spec))}
-    assert found == flags(cli.build_parser())
-
-
-def _fish(line: str, tmp_path: Path) -> set[str]:
-    _need("fish")
-    script = "source shell/kdump-pkg.fish; complete -C $argv[1]"
-    done = _run(["env", f"HOME={tmp_path}", "fish", "--no-config", "-c", script, line])
-    assert (done.returncode, done.stderr) == (0, "")
-    return {offer.split("\t")[0] for offer in done.stdout.splitlines()}
-
-
-@pytest.mark.spawns
-@pytest.mark.parametrize("line", LINES)
-def test_fish_completes(line: str, tmp_path: Path) -> None:
-    offered = _fish(line, tmp_path)
-    wanted = expected(line)
-    if "nonsense" in line:  # what follows an unknown verb is unknown: fish still offers the verbs
-        wanted = set(VERBS)
-    assert offered == wanted
-
-
-@pytest.mark.spawns
-@pytest.mark.parametrize("line", ["status --root ", "status --root=", "rehearse --keep "])
-def test_fish_completes_directories_only(line: str, tmp_path: Path) -> None:
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "data").touch()
-    offered = _fish(f"kdump-pkg {line}{tmp_path}/d", tmp_path)
-    assert {offer.removeprefix("--root=") for offer in offered} == {f"{tmp_path}/directory/"}

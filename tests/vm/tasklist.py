@@ -13,7 +13,10 @@ from typing import Any
 
 STRUCT = 4
 # Size of what follows each kind of type, besides its 12 bytes: (fixed, per member); Documentation/bpf/btf.rst.
-TRAILER = {1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12), 17: (4, 0), 19: (0, 12)}  # fmt: skip
+TRAILER = {
+    1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12), 17: (4, 0),
+    19: (0, 12),
+}  # fmt: skip
 
 
 def member_offsets(vmlinux: Path, name: str, members: tuple[str, ...]) -> dict[str, int]:
@@ -65,4 +68,3 @@ def tasks(vmcore: Path, vmlinux: Path) -> dict[int, str]:
         task = program.read_u64(task + offsets["tasks"]) - offsets["tasks"]
         if task == start:
             return found
-

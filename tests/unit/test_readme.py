@@ -1,0 +1,265 @@
+"""What README, CONTRIBUTING and the package's data say is so: commands, output, messages, paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from kdump_pkg import __version__, cli, paths, reconcile
+from kdump_pkg import config as configuration
+from kdump_pkg.apply import images, kexec
+from kdump_pkg.context import Context
+from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
+from kdump_pkg.facts.alpm import open_packages
+from kdump_pkg.facts.generator import read_system_images
+from kdump_pkg.facts.storage import read_target
+from kdump_pkg.fs import lock
+from kdump_pkg.model import (
+    Boot,
+    BuildImage,
+    Config,
+    DebugKernel,
+    Facts,
+    ImageState,
+    Kernel,
+    Load,
+    Loaded,
+    ModuleIndex,
+    OwnFile,
+    SystemImages,
+    Target,
+)
+from kdump_pkg.options import OPTIONS
+from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
+from kdump_pkg.plan.status import plan_status
+from tests import docs
+from tests.tools import tool
+
+README = (docs.REPO / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (docs.REPO / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+RELEASE = "6.17.8-arch1-1"
+UUID = "UUID=0f0e0d0c-1111-2222-3333-444455556666"
+KERNEL = Kernel(RELEASE, f"/usr/lib/modules/{RELEASE}/vmlinuz", "linux", "linux", "6.17.8.arch1-1", "ab" * 20)
+FRESH = Facts(
+    kernels=(KERNEL,),
+    boot=Boot(RELEASE, f"root={UUID} rw", crash_loaded=False, crash_size=0, load_disabled=False),
+    target=Target(UUID, "ext4", "/var/crash", drivers=("nvme",), source="mounted on /"),
+    images=SystemImages("mkinitcpio", "41", "systemd", ("base", "systemd", "block"), sources=("/etc/mkinitcpio.conf",)),
+    modules=ModuleIndex(RELEASE, {"nvme": "nvme.ko", "ext4": "ext4.ko"}, {"nvme.ko": (), "ext4.ko": ()}),
+    tools={"makedumpfile": "1.7.8-1"},
+    derived=OwnFile(paths.DERIVED_CONFIG, None),
+    preset=OwnFile(paths.PRESET, None),
+    image=ImageState(f"/boot/{paths.IMAGE_NAME}", False),
+    units={"kdump.service": False},
+)
+"""Installed, and nothing else done yet."""
+RESERVED = replace(FRESH.boot, cmdline=f"{FRESH.boot.cmdline} crashkernel=256M", crash_size=256 << 20)
+
+
+def armed_facts() -> Facts:
+    """The machine of the README after all is done."""
+    facts = replace(FRESH, boot=replace(RESERVED, crash_loaded=True), units={"kdump.service": True})
+    capture = plan_rebuild(Config(), facts).capture
+    assert capture
+    debug = DebugKernel(RELEASE, f"{paths.DEBUG_MODULES}/{RELEASE}/vmlinux", KERNEL.build_id, "BTF+symbols")
+    return replace(
+        facts,
+        derived=OwnFile(paths.DERIVED_CONFIG, capture.derived),
+        preset=OwnFile(paths.PRESET, capture.preset),
+        capture_env=capture.env,
+        image=ImageState(capture.image, True, capture.fingerprint, 9_400_000),
+        loaded=Loaded(RELEASE, capture.fingerprint, capture.cmdline, capture.image, "-s"),
+        debug=(debug,),
+    )
+
+
+def blocks(text: str) -> list[str]:
+    """The indented blocks of a Markdown text, without their indentation."""
+    found = re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE)
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip("\n") for block in found if block.strip()]
+
+
+def test_status_looks_as_in_the_readme(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reconcile, "read_facts", lambda *_: armed_facts())
+    monkeypatch.setattr(configuration, "load", lambda *_: Config())
+    assert cli.main(["status", "--root", str(ctx.root)]) == 0
+    assert f"# kdump-pkg status\n{capsys.readouterr().out.rstrip()}" in blocks(README)
+
+
+def test_commands_of_the_readme_are_accepted() -> None:
+    lines = re.findall(r"^ *(?:# )?kdump-pkg ([a-z].*)$", README, re.MULTILINE)
+    lines += re.findall(r"`kdump-pkg ([a-z][^`]*)`", README)
+    parser = cli.build_parser()
+    for line in lines:
+        parser.parse_args(re.split(r"\s{2,}", line)[0].split())
+    assert {line.split()[0] for line in lines} >= {"status", "rebuild", "rehearse"}
+
+
+def test_options_of_the_readme_are_good(ctx: Context) -> None:
+    section = README[README.index("## Configure") : README.index("## When it is not armed")]
+    rows = re.findall(r"^\| `(\w+ = [^`]+)` \|", section, re.MULTILINE)
+    text = "\n".join(row.replace("…", "x") for row in rows)
+    (ctx.root / "etc").mkdir()
+    (ctx.root / "etc/kdump-pkg.conf").write_text(text)
+    assert configuration.load(ctx).kernel == "linux-lts"
+    named = set(re.findall(r"`(\w+) =[^=]*?`", README))
+    assert named <= {option.name for option in OPTIONS}
+
+
+def test_meta_of_the_readme_has_the_keys_of_the_script() -> None:
+    script = (docs.REPO / "hooks/kdump-save").read_text(encoding="utf-8")
+    body = script[script.index("write_meta()") :]
+    meta = next(block for block in blocks(README) if block.startswith("format=1"))
+    keys = [line.partition("=")[0] for line in meta.splitlines()]
+    written = re.findall(r"\b([a-z_]+)=(?=[$1])", body[: body.index("} >")].partition("printf")[2])
+    assert [key for key in keys if not key.startswith("step_")] == written
+    assert all(f"step {key.removeprefix('step_')} " in script or key == "step_target" for key in keys if "step_" in key)
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (docs.REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"\bmake (demo|test-fast|test|lint)\b", README + CONTRIBUTING)) <= targets
+
+
+def test_paths_of_the_map_exist() -> None:
+    table = CONTRIBUTING[: CONTRIBUTING.index("## How the program")]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    named = {path.rstrip("/") for row in rows for path in re.findall(r"`([^`]+)`", row)}
+    assert [path for path in sorted(named) if not (docs.REPO / path).exists()] == []
+    top = {path.partition("/")[0] for path in named} | {"README.md", "CONTRIBUTING.md", "LICENSE"}
+    sources = {path.name for path in docs.REPO.iterdir() if not path.name.startswith(".")} | {".SRCINFO"}
+    ignored = {"build", "dist", "pkg", "src", "__pycache__"}  # what building leaves, see .gitignore
+    assert {name for name in sources - top - ignored if "." not in name.removeprefix(".")} == set()
+
+
+# The table of the README against what the program really says, both ways.
+
+
+def _obstacle(boot: Boot) -> str:
+    return plan_rebuild(Config(), replace(FRESH, boot=boot)).warnings[0]
+
+
+def _warning(facts: Facts, config: Config | None = None) -> str:
+    return plan_rebuild(config or Config(), facts).warnings[0]
+
+
+def _error(action: Callable[[], object]) -> str:
+    with pytest.raises(KdumpError) as caught:
+        action()
+    return caught.value.message
+
+
+def _finding(facts: Facts, part: str) -> str:
+    config = Config()
+    return next(f.text for f in plan_status(config, facts, plan_rebuild(config, facts)).findings if f.part == part)
+
+
+def _target(ctx: Context, fstab: str) -> str:
+    (ctx.root / "etc").mkdir(exist_ok=True)
+    (ctx.root / "etc/fstab").write_text(fstab)
+    return read_target(ctx, "/var/crash").problem or ""
+
+
+def _config(ctx: Context, line: str) -> str:
+    (ctx.root / "etc").mkdir(exist_ok=True)
+    (ctx.root / "etc/kdump-pkg.conf").write_text(f"{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        configuration.load(ctx)
+    return caught.value.problems[0]
+
+
+def _locked(ctx: Context) -> str:
+    path = ctx.root / "lock"
+    with lock(path), pytest.raises(BusyError) as caught, lock(path):
+        pass
+    return caught.value.message
+
+
+def _failing(ctx: Context) -> Context:
+    def runner(*_: object, **__: object) -> None:
+        raise CommandError("no such luck")
+
+    return replace(ctx, runner=runner)  # type: ignore[arg-type]
+
+
+SPOKEN: dict[str, Callable[[Context], str]] = {
+    "no reservation": lambda ctx: _obstacle(FRESH.boot),
+    "too large": lambda ctx: _obstacle(replace(RESERVED, crash_size=0)),
+    "no CONFIG_CRASH_DUMP": lambda ctx: _obstacle(replace(RESERVED, crash_size=None)),
+    "locked": lambda ctx: _obstacle(replace(RESERVED, load_disabled=True)),
+    "unit off": lambda ctx: _finding(FRESH, "kdump.service"),
+    "stale": lambda ctx: _error(lambda: plan_load(Config(), replace(FRESH, boot=RESERVED))),
+    "not built": lambda ctx: _error(
+        lambda: images.build(_failing(ctx), BuildImage("/boot/x.img", "mkinitcpio", RELEASE, "0", "direct", ""))
+    ),
+    "refused": lambda ctx: _error(
+        lambda: kexec.load(_failing(ctx), Load("/vmlinuz", "/image", "", RELEASE, "0", ("-s",), ""))
+    ),
+    "no kernel": lambda ctx: _warning(replace(FRESH, kernels=())),
+    "other kernel": lambda ctx: _warning(FRESH, Config(kernel="linux-zen")),
+    "no module": lambda ctx: _warning(FRESH, Config(modules=("nvmee",))),
+    "no makedumpfile": lambda ctx: _warning(replace(FRESH, tools={})),
+    "no generator": lambda ctx: read_system_images(ctx, open_packages(ctx), "auto").problem or "",
+    "tmpfs": lambda ctx: _target(ctx, "tmpfs /var tmpfs defaults 0 0\n"),
+    "device name": lambda ctx: _target(ctx, "/dev/sda2 / ext4 defaults 0 1\n"),
+    "no fstab": lambda ctx: _target(ctx, ""),
+    "unknown option": lambda ctx: _config(ctx, "kernl = linux"),
+    "wrong value": lambda ctx: _config(ctx, "timeout = soon"),
+    "edited": lambda ctx: _finding(
+        replace(FRESH, derived=OwnFile(paths.DERIVED_CONFIG, b"mine\n", pristine=False)), "configuration"
+    ).splitlines()[0],
+    "old makedumpfile": lambda ctx: _finding(replace(FRESH, boot=replace(FRESH.boot, running="7.1.0")), "dump level"),
+    "chroot": lambda ctx: (
+        plan_status(Config(), replace(FRESH, boot=Boot(confined="in a chroot")), plan_rebuild(Config(), FRESH)).verdict
+    ),
+    "busy": _locked,
+}
+
+
+def _rows() -> list[re.Pattern[str]]:
+    """First cells of the table of messages, `…` for anything."""
+    table = README[README.index("## When it is not armed") : README.index("## What it doesn't do yet")]
+    cells = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    return [re.compile("".join(".*" if part == "…" else re.escape(part) for part in re.split("(…)", c))) for c in cells]
+
+
+@pytest.mark.parametrize("case", SPOKEN)
+def test_what_is_said_is_in_the_readme(case: str, ctx: Context) -> None:
+    said = SPOKEN[case](ctx)
+    assert [row.pattern for row in _rows() if row.fullmatch(said)], said
+
+
+def test_every_row_of_the_readme_is_said(ctx: Context) -> None:
+    said = [say(ctx) for say in SPOKEN.values()]
+    assert [row.pattern for row in _rows() if not any(row.fullmatch(text) for text in said)] == []
+
+
+# --- the package ---
+
+
+@pytest.mark.spawns
+def test_srcinfo_is_that_of_the_pkgbuild() -> None:
+    script = '. ./PKGBUILD; for k in "$@"; do declare -n a=$k; for v in "${a[@]}"; do echo "$k = $v"; done; done'
+    keys = [
+        "pkgdesc", "pkgver", "pkgrel", "url", "install", "arch", "license", "checkdepends", "depends", "optdepends",
+        "backup", "source", "sha256sums", "pkgname",
+    ]  # fmt: skip
+    wanted = tool("bash", "-c", script, "bash", *keys).stdout.splitlines()
+    text = (docs.REPO / ".SRCINFO").read_text(encoding="utf-8")
+    assert sorted(line.strip() for line in text.splitlines() if line.strip()) == sorted(
+        [*wanted, "pkgbase = kdump-pkg"]
+    )
+    assert f"\tpkgver = {__version__}\n" in text
+
+
+def test_license_is_the_one_that_is_named() -> None:
+    text = " ".join((docs.REPO / "LICENSE").read_text(encoding="utf-8").split())
+    assert text.startswith("GNU GENERAL PUBLIC LICENSE Version 2, June 1991")
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert "license=('GPL-2.0-or-later')" in (docs.REPO / "PKGBUILD").read_text(encoding="utf-8")
