@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.run import Runner, SystemRunner
 
 MAX_LINKS = 40  # what Linux itself follows before ELOOP, path_resolution(7)
+LARGEST = 1 << 26  # bytes read at once; the longest file list of a package has some 10 MB
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,25 @@ class Context:
 
     def read_text(self, name: str) -> str | None:
         """Text of a file, stripped; None when it can't be read. Meant for /proc, /sys and small records."""
-        try:
-            return self.path(name).read_text(encoding="utf-8", errors="surrogateescape").strip()
-        except (OSError, KdumpError):
-            return None
+        data = self.read_bytes(name)
+        return None if data is None else data.decode("utf-8", "surrogateescape").strip()
 
     def read_bytes(self, name: str) -> bytes | None:
+        """Content of a file; None when it can't be read or is larger than anything that is meant to be read whole."""
         try:
-            return self.path(name).read_bytes()
+            with open(self.path(name), "rb", opener=_open) as file:  # noqa: PTH123 - Path.open takes no opener
+                data = file.read(LARGEST + 1)
         except (OSError, KdumpError):
             return None
+        return data if len(data) <= LARGEST else None
+
+    def read_record(self, name: str) -> dict[str, Any]:
+        """A JSON object that we wrote ourselves; empty when it is missing or damaged."""
+        try:
+            value = json.loads(self.read_bytes(name) or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
 
     def names(self, directory: str) -> list[str]:
         """Sorted names in a directory; none when it isn't there."""
@@ -82,6 +94,10 @@ class Context:
             return stat.S_ISREG(self.path(name).stat().st_mode)
         except (OSError, KdumpError):
             return False
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO in the place of a file must not hang us
 
 
 def _is_link(path: Path) -> bool:

@@ -27,6 +27,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     check_space(path.parent, len(data))
     tmp = temporary(path)
     try:
+        tmp.unlink(missing_ok=True)  # of a killed run that had our process id
         fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         with os.fdopen(fd, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -56,6 +57,7 @@ def copy_atomic(source: Path, path: Path, mode: int = 0o644) -> None:
     ensure_directory(path.parent)
     tmp = temporary(path)
     try:
+        tmp.unlink(missing_ok=True)
         if not _reflink(source, tmp, mode):
             check_space(path.parent, source.stat().st_blocks * 512)
             _copy_sparse(source, tmp, mode)
@@ -127,7 +129,10 @@ def check_space(directory: Path, size: int) -> None:
 def lock(path: Path, *, wait: float = 0) -> Iterator[None]:
     """Hold the one lock around plan and execute. Raises BusyError when somebody else has it for WAIT seconds more."""
     ensure_directory(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _explained(path, error) from None
     deadline = time.monotonic() + wait
     try:
         while True:

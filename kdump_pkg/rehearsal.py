@@ -9,9 +9,9 @@ from kdump_pkg import ui
 from kdump_pkg.apply import rehearsal as stage
 from kdump_pkg.context import Context
 from kdump_pkg.model import Config, Facts
-from kdump_pkg.plan import console
+from kdump_pkg.plan import console, machine
 from kdump_pkg.plan import rehearsal as plan
-from kdump_pkg.plan.rehearsal import Accelerator, DumpFile, Ran, Rehearsal, Saved, Verdict, Wish
+from kdump_pkg.plan.rehearsal import DumpFile, Ran, Rehearsal, Saved, Verdict, Wish
 
 __all__ = ["Verdict", "Wish", "rehearse", "report"]
 
@@ -19,7 +19,8 @@ __all__ = ["Verdict", "Wish", "rehearse", "report"]
 def rehearse(ctx: Context, config: Config, facts: Facts, wish: Wish) -> Verdict:
     """Crash it and see. Raises KdumpError when something prevents that; a crash that isn't saved is a verdict."""
     rehearsal = plan.design(config, facts, wish)
-    for program in (plan.QEMU, rehearsal.file_system.make[0], rehearsal.file_system.read[0]):
+    disk = machine.choose_file_system(rehearsal.capture.target)
+    for program in (machine.QEMU, disk.make[0], disk.read[0]):
         stage.need(program)
     keep = Path(wish.keep).resolve() if wish.keep else None
     if keep:
@@ -40,29 +41,41 @@ def _disk(work: Path) -> Path:
 
 
 def _crash(ctx: Context, rehearsal: Rehearsal, work: Path) -> tuple[Ran, tuple[console.Line, ...]]:
+    files = _prepare(ctx, rehearsal, work)
+    wish = rehearsal.wish
+    works = stage.kvm_works(ctx, machine.probe_command(files), machine.PROBED)
+    accelerator: machine.Accelerator = "kvm" if works else "tcg"
+    for cpu in machine.CPUS[accelerator]:
+        command = machine.crash_command(
+            files, rehearsal.controller, accelerator, cpu, memory_mib=wish.memory_mib, crashkernel=wish.crashkernel
+        )
+        run = stage.watch(command, timeout=wish.timeout_s, ends=console.ends)
+        said = console.lines(run.lines)
+        seen = console.read(said)
+        if run.timed_out or seen.stage not in ("nothing", "system"):
+            break
+    return Ran(seen, run.seconds, run.timed_out, accelerator), said
+
+
+def _prepare(ctx: Context, rehearsal: Rehearsal, work: Path) -> machine.Files:
+    """The first stage, with what the host would load in it, and the scratch disk."""
     initrd, disk = work / "first-stage.img", _disk(work)
-    files = {
+    contents = {
         "/vmlinuz": stage.read(ctx, rehearsal.kernel),
         "/image": stage.read(ctx, rehearsal.capture.image),
         "/cmdline": f"{rehearsal.cmdline}\n".encode(),
         "/methods": f"{' '.join(rehearsal.methods)}\n".encode(),
     }
-    initrd.write_bytes(stage.first_stage(ctx, plan.FIRST_STAGE, plan.PROGRAMS, files))
-    stage.make_disk(ctx, disk, rehearsal.disk_mib, plan.make_command(rehearsal, str(disk)))
-    kernel = str(ctx.path(rehearsal.system))
-    probe = plan.probe(kernel=kernel, initrd=str(initrd))
-    accelerator: Accelerator = "kvm" if stage.kvm_works(ctx, probe, plan.PROBED) else "tcg"
-    command = plan.machine(rehearsal, accelerator, kernel=kernel, initrd=str(initrd), disk=str(disk))
-    run = stage.watch(command, timeout=rehearsal.wish.timeout_s, ends=console.ends)
-    said = console.lines(run.lines)
-    return Ran(console.read(said), run.seconds, run.timed_out, accelerator), said
+    initrd.write_bytes(stage.first_stage(ctx, machine.FIRST_STAGE, machine.PROGRAMS, contents))
+    stage.make_disk(ctx, disk, rehearsal.disk_mib, machine.make_command(rehearsal.capture.target, str(disk)))
+    return machine.Files(str(ctx.path(rehearsal.system)), str(initrd), str(disk))
 
 
 def _collect(ctx: Context, rehearsal: Rehearsal, work: Path) -> tuple[Saved, Path | None]:
     """What is on the scratch disk, and where it was copied to."""
     into = work / "target"
     into.mkdir()
-    ctx.runner(plan.read_command(rehearsal, str(_disk(work)), str(into)), check=False)
+    ctx.runner(machine.read_command(rehearsal.capture.target, str(_disk(work)), str(into)), check=False)
     dump = stage.find_dump(into)
     if dump is None:
         return Saved(), None

@@ -94,7 +94,7 @@ class SystemRunner:
         except OSError as error:
             raise CommandError(f"{command[0]}: {error.strerror}") from None
         except subprocess.TimeoutExpired:
-            raise CommandError(f"{shlex.join(argv)}: not done after {timeout:.0f} s, ended") from None
+            raise CommandError(f"{_line(argv)}: not done after {timeout:.0f} s, ended") from None
         result = Result(tuple(argv), done.returncode, done.stdout or b"", done.stderr or b"")
         if check and done.returncode != 0:
             raise explain(result)
@@ -119,7 +119,12 @@ def explain(result: Result) -> CommandError:
         how = f"exit code {code}"
     lines = [line for line in result.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-TAIL:]
     words = f": {'; '.join(line.strip() for line in lines)}" if lines else ""
-    return CommandError(f"{shlex.join(result.argv)} failed, {how}{words}")
+    return CommandError(f"{_line(result.argv)} failed, {how}{words}")
+
+
+def _line(argv: Sequence[str]) -> str:
+    """A command in one line; a whole script in it says nothing to the reader of an error."""
+    return " ".join("…" if "\n" in word else shlex.quote(word) for word in argv)
 
 
 def _install(program: str) -> str:

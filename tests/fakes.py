@@ -342,7 +342,7 @@ def module_index(release: str = RELEASE) -> ModuleIndex:
         depends[file] = tuple(needs.split())
     names = {file.rsplit("/", 1)[1].removesuffix(".ko.zst"): file for file in depends}
     soft = {"ext4": ("crypto-crc32c",)}
-    aliases = {"crypto_crc32c": ("crc32c_generic",)}
+    aliases = {"crypto_crc32c": ("crc32c_generic",), "fs_ext4": ("ext4",)}
     return ModuleIndex(release, names, depends, soft, aliases, frozenset({"sd_mod"}))
 
 

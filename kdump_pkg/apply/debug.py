@@ -87,11 +87,7 @@ def _note(ctx: Context, action: SaveDebug, source: str, facts: elf.ElfFacts, mar
 
 
 def _record(ctx: Context) -> dict[str, dict[str, Any]]:
-    try:
-        value = json.loads(ctx.read_text(paths.DEBUG_RECORD) or "{}")
-    except ValueError:
-        return {}
-    return {k: v for k, v in value.items() if isinstance(v, dict)} if isinstance(value, dict) else {}
+    return {k: v for k, v in ctx.read_record(paths.DEBUG_RECORD).items() if isinstance(v, dict)}
 
 
 def _write(ctx: Context, record: dict[str, dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from kdump_pkg import fs, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts.state import read_image
-from kdump_pkg.model import BuildImage, Flavour
+from kdump_pkg.model import BuildImage
 from kdump_pkg.render import cpio_archive
 
 TIMEOUT = 1800  # seconds: dracut on a slow disk under emulation took 50
@@ -52,17 +52,13 @@ def command(action: BuildImage, out: str) -> list[str]:
     """What the generator is called with."""
     if action.generator == "mkinitcpio":
         return ["mkinitcpio", "-c", paths.DERIVED_CONFIG, "-k", action.release, "-g", out]
-    return ["dracut", "--force", "--quiet", "--gzip", *_DRACUT[action.flavour], "--kver", action.release, out]
+    return ["dracut", *_DRACUT_OPTIONS, "--modules", "kdump-pkg", "--kver", action.release, out]
 
 
-_DRACUT: dict[Flavour, tuple[str, ...]] = {
-    "direct": ("--no-hostonly", "--no-early-microcode", "--modules", "kdump-pkg"),
-    "udev": ("--no-hostonly", "--no-early-microcode", "--modules", "base udev-rules fs-lib kernel-modules kdump-pkg"),
-    "systemd": (
-        "--no-hostonly", "--no-early-microcode",
-        "--modules", "systemd systemd-initrd dracut-systemd base udev-rules fs-lib kernel-modules kdump-pkg",
-    ),
-}  # fmt: skip
+_DRACUT_OPTIONS = (
+    "--force", "--quiet", "--gzip", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--nostrip",
+)  # fmt: skip
+"""Only our module: it asks for the others that its flavour needs, and names the drivers."""
 
 
 def _prepend(image: Path, head: bytes) -> None:

@@ -8,6 +8,7 @@ import json
 from kdump_pkg import fs, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError, KdumpError
+from kdump_pkg.facts.state import read_loaded
 from kdump_pkg.model import Load, Loaded
 
 TIMEOUT = 120  # seconds; 8 were measured under emulation
@@ -70,11 +71,7 @@ def _remember(ctx: Context, action: Load, record: Loaded) -> None:
 
 def _restore(ctx: Context) -> bool:
     fs.remove(ctx.path(paths.LOADED))
-    text = ctx.read_text(f"{paths.LAST_GOOD}/loaded.json")
-    try:
-        good = Loaded(**json.loads(text)) if text else None
-    except (ValueError, TypeError):
-        good = None
+    good = read_loaded(ctx, f"{paths.LAST_GOOD}/loaded.json")
     if good is None:
         return False
     home = paths.LAST_GOOD

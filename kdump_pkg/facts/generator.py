@@ -13,10 +13,15 @@ from kdump_pkg.model import GeneratorName, SystemImages
 ARRAYS = ("HOOKS", "MODULES", "BINARIES", "FILES")
 
 # Sources each file in a clean bash and prints the arrays, NUL-separated, each introduced by its name. A plain string
-# is split into words, as mkinitcpio itself does it.
+# is split into words, as mkinitcpio itself does it. mkinitcpio joins the files before it sources them, so only the last
+# one's last command counts as failed; but what can't be parsed is an error in each.
 EVALUATE = r"""
-set -f
-for file; do . "$file" || exit; done
+cd /
+for file; do
+    . "$file" >&2 || { [[ $file != "${!#}" ]] && "$BASH" -n "$file"; } || exit
+done
+set +eu
+IFS=$' \t\n'
 for name in HOOKS MODULES BINARIES FILES; do
     declare -n array="$name"
     [[ ${array@a} == *a* ]] || read -r -a array <<<"${array-}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -87,11 +86,12 @@ def _debug_candidates(release: str, pkgbase: str | None) -> list[str]:
 
 
 def _record(ctx: Context) -> dict[str, dict[str, Any]]:
-    try:
-        value = json.loads(ctx.read_text(paths.KERNEL_CACHE) or "{}")
-    except ValueError:
-        return {}
-    return {k: v for k, v in value.items() if isinstance(v, dict)} if isinstance(value, dict) else {}
+    """What was found out before, by release; an entry of another shape counts as none."""
+    entries = ctx.read_record(paths.KERNEL_CACHE)
+    return {k: v for k, v in entries.items() if isinstance(v, dict) and {type(x) for x in v.values()} <= {str, _NONE}}
+
+
+_NONE = type(None)
 
 
 def read_modules(ctx: Context, release: str) -> ModuleIndex:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
 from kdump_pkg import paths
 from kdump_pkg.context import Context, stamp
+from kdump_pkg.facts.kernels import natural
 from kdump_pkg.fs import TEMPORARY
 from kdump_pkg.model import DebugKernel, ImageState, Loaded, OwnFile
 
@@ -70,13 +70,9 @@ def _fingerprint(head: bytes) -> str | None:
 
 def read_debug(ctx: Context) -> tuple[DebugKernel, ...]:
     """The unpacked kernels under /usr/lib/debug: ours by the record, others as somebody else's."""
-    try:
-        value = json.loads(ctx.read_text(paths.DEBUG_RECORD) or "{}")
-    except ValueError:
-        value = {}
-    record = value if isinstance(value, dict) else {}
+    record = ctx.read_record(paths.DEBUG_RECORD)
     found = []
-    for release in ctx.names(paths.DEBUG_MODULES):
+    for release in sorted(ctx.names(paths.DEBUG_MODULES), key=natural):
         path = f"{paths.DEBUG_MODULES}/{release}/vmlinux"
         if not ctx.is_file(path):
             continue
@@ -108,18 +104,19 @@ def read_dump_releases(ctx: Context, directory: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def read_loaded(ctx: Context) -> Loaded | None:
+def read_loaded(ctx: Context, name: str = paths.LOADED) -> Loaded | None:
     """What we loaded in this boot; None when nothing is recorded or the record is damaged."""
+    record = ctx.read_record(name)
     try:
-        value = json.loads(ctx.read_text(paths.LOADED) or "null")
-        return Loaded(**value) if isinstance(value, dict) else None
-    except (ValueError, TypeError):
+        return Loaded(**record) if all(isinstance(v, str) for v in record.values()) else None
+    except TypeError:
         return None
 
 
 def read_leftovers(ctx: Context, image: str) -> tuple[str, ...]:
     """Temporary files of ours that a killed run left, wherever we write."""
-    directories = [str(Path(image).parent), "/etc", paths.PRESET_DIR, paths.STATE, paths.LAST_GOOD]
+    directories = [str(Path(image).parent), "/etc", paths.PRESET_DIR, paths.STATE, paths.LAST_GOOD, paths.RUN]
+    directories += [f"{paths.DEBUG_BUILD_ID}/{start}" for start in ctx.names(paths.DEBUG_BUILD_ID)]
     directories += [f"{paths.DEBUG_MODULES}/{release}" for release in ctx.names(paths.DEBUG_MODULES)]
     return tuple(f"{d}/{n}" for d in directories for n in ctx.names(d) if n.startswith(TEMPORARY))
 

@@ -45,10 +45,7 @@ def read_target(ctx: Context, path: str) -> Target:
 
 def _resolve(ctx: Context, path: str) -> str:
     """PATH with the links of its existing part resolved: a linked /var/crash lies where the link leads."""
-    real = ctx.path(path)
-    if ctx.live:
-        return os.path.realpath(real)
-    return "/" + os.fspath(real.relative_to(ctx.root)) if real != ctx.root else "/"
+    return str(PurePosixPath("/") / os.path.relpath(os.path.realpath(ctx.path(path)), ctx.root))
 
 
 def _mounts(text: str) -> list[Mount]:

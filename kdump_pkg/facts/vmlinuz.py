@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from kdump_pkg.errors import BadImageError, CommandError
 from kdump_pkg.run import Runner
@@ -74,6 +75,21 @@ def unpack(path: Path, run: Runner) -> bytes:
     raise BadImageError(f"{path}: payload of an unknown compression (starts with {payload[:4].hex()})")
 
 
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _whole(decompressor: _Decompressor, payload: bytes) -> bytes:
+    """The unpacked stream; half of one is an error, which these decompressors don't make of it by themselves."""
+    data = decompressor.decompress(payload, LARGEST)
+    if not decompressor.eof:
+        raise EOFError(f"more than {LARGEST} bytes" if len(data) >= LARGEST else "it ends in the middle")
+    return data
+
+
 def _formats(run: Runner) -> list[tuple[bytes, str, Callable[[bytes], bytes]]]:
     """Magic, name and unpacker. All but gzip carry the unpacked size in four more bytes (scripts/Makefile.lib)."""
 
@@ -81,10 +97,10 @@ def _formats(run: Runner) -> list[tuple[bytes, str, Callable[[bytes], bytes]]]:
         return lambda data: run(argv, stdin=data[:-4], timeout=120).stdout
 
     return [
-        (b"\x1f\x8b\x08", "gzip", lambda d: zlib.decompressobj(31).decompress(d, LARGEST)),
-        (b"\xfd7zXZ\0", "xz", lambda d: lzma.LZMADecompressor().decompress(d, LARGEST)),
-        (b"\x5d\0\0", "lzma", lambda d: lzma.LZMADecompressor().decompress(d, LARGEST)),
-        (b"BZh", "bzip2", lambda d: bz2.BZ2Decompressor().decompress(d, LARGEST)),
+        (b"\x1f\x8b\x08", "gzip", lambda d: _whole(zlib.decompressobj(31), d)),
+        (b"\xfd7zXZ\0", "xz", lambda d: _whole(lzma.LZMADecompressor(), d)),
+        (b"\x5d\0\0", "lzma", lambda d: _whole(lzma.LZMADecompressor(), d)),
+        (b"BZh", "bzip2", lambda d: _whole(bz2.BZ2Decompressor(), d)),
         (b"\x28\xb5\x2f\xfd", "zstd", tool("zstd", "-dcq", "-")),
         (b"\x02\x21\x4c\x18", "lz4", tool("lz4", "-dcq", "-")),
         (b"\x89LZO\0", "lzo", tool("lzop", "-dcq", "-")),

@@ -1,60 +1,16 @@
-"""The rehearsal, pure: which machine crashes what, on which disk; and what to make of how it went."""
+"""The rehearsal, pure: what is crashed how, and what to make of how it went."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.model import Capture, Config, Facts, Kernel, ModuleIndex, Target
-from kdump_pkg.plan.console import MARK, Console
+from kdump_pkg.model import Capture, Config, Facts, Kernel
+from kdump_pkg.plan.console import Console
+from kdump_pkg.plan.machine import Accelerator, Controller, choose_controller, choose_file_system
 from kdump_pkg.plan.rebuild import design_capture
-
-Accelerator = Literal["kvm", "tcg"]
-
-QEMU = "qemu-system-x86_64"
-PROGRAMS = ("sh", "mount", "kexec")
-"""What the first stage runs. The system's own, with their libraries: a busybox need not be there, nor have them all."""
-PROBE = "KDUMP_REHEARSAL=probe"
-"""On the kernel's command line: the kernel hands it to /init as a variable."""
-PROBED = f"{MARK}it starts"
-
-# What a running system does on the host, in the least possible. It speaks through /dev/kmsg, which is on the console at
-# once: what a tty still holds is lost in a reset. An init that exits ends the machine too, by panic=1.
-FIRST_STAGE = f"""#!/bin/sh
-# First stage of `kdump-pkg rehearse`: loads the capture kernel as the host would, then panics.
-PATH=/bin
-export PATH
-say() {{
-    printf '<1>{MARK}%s\\n' "$*" >/dev/kmsg
-}}
-restart() {{
-    echo b >/proc/sysrq-trigger
-    exit 1
-}}
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-[ "$KDUMP_REHEARSAL" != probe ] || {{ say '{PROBED.removeprefix(MARK)}'; restart; }}
-size=0
-for file in /sys/kernel/kexec/crash_size /sys/kernel/kexec_crash_size; do
-    [ -r "$file" ] && read -r size <"$file" && break
-done
-say "reserved $size"
-[ "$size" -gt 0 ] || {{ say 'failed: nothing was reserved'; restart; }}
-IFS= read -r cmdline </cmdline
-read -r methods </methods
-for method in $methods; do
-    if words=$(kexec -p "$method" --initrd=/image --command-line="$cmdline" /vmlinuz 2>&1); then
-        say "loaded by $method"
-        echo c >/proc/sysrq-trigger
-    fi
-    refused="$refused kexec $method: $(echo $words);"
-done
-say "failed: the kernel took no capture kernel:$refused"
-restart
-"""
 
 
 class Directory(Protocol):
@@ -74,47 +30,6 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Controller:
-    """A disk controller that QEMU has and that the image may have the drivers for."""
-
-    name: str
-    drivers: tuple[str, ...]
-    devices: tuple[str, ...]
-    """Arguments of -device; the disk is the drive `target`."""
-
-
-CONTROLLERS = (
-    Controller("virtio_blk", ("virtio_pci", "virtio_blk"), ("virtio-blk-pci,drive=target",)),
-    Controller("nvme", ("nvme",), ("nvme,drive=target,serial=kdump",)),
-    Controller("ahci", ("ahci", "sd_mod"), ("ich9-ahci,id=ahci", "ide-hd,drive=target,bus=ahci.0")),
-    Controller(
-        "virtio_scsi", ("virtio_pci", "virtio_scsi", "sd_mod"),
-        ("virtio-scsi-pci,id=scsi", "scsi-hd,drive=target,bus=scsi.0"),
-    ),
-    Controller("ata_piix", ("ata_piix", "sd_mod"), ("ide-hd,drive=target,bus=ide.0",)),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FileSystem:
-    """How a scratch disk is made and read without mounting it; words in braces are filled in."""
-
-    make: tuple[str, ...]
-    read: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-    """By which name the target may be known, and the option of `make` that gives it."""
-
-
-# -E: all tables written now, not by a thread in the capture kernel; on a file they are holes.
-_EXT = "-q -F {name} -E lazy_itable_init=0,lazy_journal_init=0 {disk}"
-_DEBUGFS = ("debugfs", "-R", 'rdump "{directory}" "{into}"', "{disk}")
-_EXT_NAMES = (("UUID", "-U"), ("LABEL", "-L"))
-FILE_SYSTEMS: dict[str, FileSystem] = {
-    fstype: FileSystem((f"mkfs.{fstype}", *_EXT.split()), _DEBUGFS, _EXT_NAMES) for fstype in ("ext4", "ext3", "ext2")
-}
-
-
-@dataclass(frozen=True)
 class Rehearsal:
     """Everything that is decided before the machine starts; paths are the system's own, in its root."""
 
@@ -127,7 +42,6 @@ class Rehearsal:
     cmdline: str
     methods: tuple[str, ...]
     controller: Controller
-    file_system: FileSystem
 
     @property
     def disk_mib(self) -> int:
@@ -201,6 +115,7 @@ def design(config: Config, facts: Facts, wish: Wish) -> Rehearsal:
     """The rehearsal of what is, or would be, loaded. Raises KdumpError when that can't be rehearsed."""
     _check(wish)
     capture = design_capture(config, facts)
+    choose_file_system(capture.target)
     if not facts.image.exists or facts.image.fingerprint != capture.fingerprint:
         state = "stale" if facts.image.exists else "missing"
         raise KdumpError(f"{capture.image} is {state}: there is nothing to rehearse", hint="kdump-pkg rebuild")
@@ -216,7 +131,6 @@ def design(config: Config, facts: Facts, wish: Wish) -> Rehearsal:
         cmdline=with_console(capture.cmdline),
         methods=("-s",) if facts.boot.lockdown in ("integrity", "confidentiality") else ("-s", "-c"),
         controller=choose_controller(facts.modules, capture.modules),
-        file_system=choose_file_system(capture.target),
     )
 
 
@@ -240,68 +154,6 @@ def with_console(cmdline: str) -> str:
     consoles = re.findall(r"(?:^|\s)console=(\S+)", cmdline)
     at_the_port = bool(consoles) and re.fullmatch(r"ttyS0(,.*)?", consoles[-1]) is not None
     return cmdline if at_the_port else f"{cmdline} console=ttyS0"
-
-
-def choose_controller(index: ModuleIndex, names: tuple[str, ...]) -> Controller:
-    """The first that the image can drive: its modules, or what the capture kernel has built in."""
-    there = {name for name in (n.rstrip("?").replace("-", "_") for n in names) if name in index.files} | index.builtin
-    for controller in CONTROLLERS:
-        if there.issuperset(controller.drivers):
-            return controller
-    wanted = "; ".join(" and ".join(controller.drivers) for controller in CONTROLLERS)
-    raise KdumpError(
-        f"the image has no driver for any disk that the virtual machine can have ({wanted})",
-        hint="drivers = common in /etc/kdump-pkg.conf puts them in",
-    )
-
-
-def choose_file_system(target: Target) -> FileSystem:
-    """How the scratch disk becomes a double of the target."""
-    found = FILE_SYSTEMS.get(target.fstype)
-    if found is None:
-        raise KdumpError(f"can't rehearse on {target.fstype} yet, only on {', '.join(FILE_SYSTEMS)}")
-    if target.device.partition("=")[0] not in dict(found.names):
-        ways = " or ".join(f"{name}=" for name, _ in found.names)
-        raise KdumpError(f"can't rehearse with a target named {target.device}", hint=f"name it by {ways} in /etc/fstab")
-    return found
-
-
-def make_command(rehearsal: Rehearsal, disk: str) -> list[str]:
-    """What makes the file system of the scratch disk."""
-    kind, _, value = rehearsal.capture.target.device.partition("=")
-    option = dict(rehearsal.file_system.names)[kind]
-    name = [option, value]
-    words = [name if w == "{name}" else [w.format(disk=disk)] for w in rehearsal.file_system.make]
-    return [word for group in words for word in group]
-
-
-def read_command(rehearsal: Rehearsal, disk: str, into: str) -> list[str]:
-    """What copies the directory of the dumps from the scratch disk."""
-    directory = rehearsal.capture.target.path
-    return [w.format(disk=disk, directory=directory, into=into) for w in rehearsal.file_system.read]
-
-
-def machine(rehearsal: Rehearsal, accelerator: Accelerator, *, kernel: str, initrd: str, disk: str) -> list[str]:
-    """The virtual machine in which the crash happens."""
-    append = f"console=ttyS0 crashkernel={rehearsal.wish.crashkernel}"
-    drive = f"if=none,id=target,format=raw,cache=unsafe,werror=report,file={disk.replace(',', ',,')}"
-    devices = [word for device in rehearsal.controller.devices for word in ("-device", device)]
-    return [*_machine(accelerator, rehearsal.wish.memory_mib, kernel, initrd, append), "-drive", drive, *devices]
-
-
-def probe(*, kernel: str, initrd: str) -> list[str]:
-    """A machine that only shows that KVM runs this kernel: /dev/kvm may open and the guest die or hang."""
-    return _machine("kvm", 512, kernel, initrd, f"console=ttyS0 {PROBE}")
-
-
-def _machine(accelerator: Accelerator, memory: int, kernel: str, initrd: str, append: str) -> list[str]:
-    # la57: 5-level paging under TCG is slow, and some kernels die of it.
-    speed = ["kvm", "-cpu", "host"] if accelerator == "kvm" else ["tcg,thread=multi", "-cpu", "max,la57=off"]
-    return [
-        QEMU, "-accel", *speed, "-smp", "1", "-m", str(memory), "-nodefaults", "-display", "none",
-        "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
-        "-append", f"{append} quiet panic=1 mitigations=off printk.devkmsg=on",
-    ]  # fmt: skip
 
 
 def judge(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> Verdict:

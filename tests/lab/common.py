@@ -8,10 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+UNUSED_SECONDS = 7 * 24 * 3600
 Text = subprocess.CompletedProcess[str]
 
 
@@ -100,6 +102,7 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
     """The cache entry `name`, made by ``make(path)`` when it is absent: under a name of its own, then renamed."""
     final = cache() / name
     if final.exists():
+        os.utime(final)
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
     with locked(name.replace("/", "_")):
@@ -108,7 +111,15 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
             remove(unfinished)
             make(unfinished)
             unfinished.rename(final)
+            _forget(final.parent)
     return final
+
+
+def _forget(directory: Path) -> None:
+    """Entries that no run has asked for in a week: older recipes, mostly."""
+    for entry in directory.iterdir():
+        if entry.stat().st_mtime < time.time() - UNUSED_SECONDS:
+            remove(entry)
 
 
 def remove(path: Path) -> None:

@@ -44,11 +44,8 @@ def bootstrap(suite: str, packages: Sequence[str], dest: Path) -> None:
     need("mmdebstrap")
     apt = [f"--aptopt={line}" for line in [*options(), 'APT::Install-Recommends "false"']]
     left_out = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "info", "locale", "i18n")]
-    run(
-        ["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(packages)}", *apt, *left_out]
-        + ["--skip=cleanup/apt", suite, str(dest), source_line(suite)],
-        timeout=1800,
-    )
+    how = ["--variant=apt", "--mode=root", "--skip=cleanup/apt", f"--include={','.join(packages)}", *apt, *left_out]
+    run(["mmdebstrap", *how, suite, str(dest), source_line(suite)], timeout=1800)
 
 
 def download(suite: str, packages: Sequence[str], dest: Path, *, also: str = "") -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -49,9 +50,7 @@ def vmlinuz(series: Series) -> Path:
     return _kernel_tree(series) / "root/usr/lib/modules" / release(series) / "vmlinuz"
 
 
-def stub(
-    name: str, version: str, *, files: Mapping[str, str] | None = None, depends: Sequence[str] = ()
-) -> Path:
+def stub(name: str, version: str, *, files: Mapping[str, str] | None = None, depends: Sequence[str] = ()) -> Path:
     """A tiny real package with these files: path to text, a text that begins with ``#!`` executable."""
     contents = dict(files or {})
 
@@ -66,6 +65,51 @@ def stub(
 
     key = digest(RECIPE, name, version, repr(sorted(contents.items())), repr(tuple(depends)))
     return next(once(f"stubs/{key}", make).glob("*.pkg.tar.zst"))
+
+
+def kdump_pkg(source: Path, *, check: bool = False) -> Path:
+    """kdump-pkg as a user gets it: makepkg, as an ordinary user in a root, on the files of the work tree `source`.
+
+    Built once for each content; without `check` the tests are neither run nor part of that content.
+    """
+    files = [name for name in _work_tree(source) if check or not name.startswith(("tests/", "."))]
+    content = [part for name in files for part in (name, (source / name).read_bytes())]
+
+    def make(dest: Path) -> None:
+        dest.mkdir()
+        with open_root(generator="dracut") as root:
+            home = root.path / "home/build"
+            _make_source(source, files, home)
+            run(["chroot", root.path, "chown", "-R", "build:build", "/home/build"])
+            argv = ["makepkg", "--noconfirm", "--nocolor", "--skipinteg", "--check" if check else "--nocheck"]
+            built = root.run(["env", "-C", "/home/build", *argv], user="build", timeout=1800)
+            (dest / "log").write_text(built.stdout + built.stderr)
+            for package in home.glob("*.pkg.tar.zst"):
+                shutil.copy(package, dest)
+
+    return next(once(f"kdump-pkg/{digest(RECIPE, str(check), *content)}", make).glob("*.pkg.tar.zst"))
+
+
+def _work_tree(source: Path) -> list[str]:
+    """What a release of this work tree would hold: tracked and new files, nothing that git ignores."""
+    listed = run(["git", "-C", source, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
+    return sorted(name for name in set(listed.split("\0")) if name and (source / name).is_file())
+
+
+def _make_source(source: Path, files: Sequence[str], home: Path) -> None:
+    """The PKGBUILD and, beside it, the tarball that it would fetch."""
+    text = (source / "PKGBUILD").read_text()
+    found = [re.search(rf"^{key}=(\S+)$", text, re.MULTILINE) for key in ("pkgname", "pkgver")]
+    stem = "-".join(match.group(1) for match in found if match)
+    with tempfile.TemporaryDirectory(prefix="kdump-lab-") as work:
+        for name in files:
+            target = Path(work) / stem / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target)
+        run(["bsdtar", "-czf", home / f"{stem}.tar.gz", "-C", work, stem])
+    for name in files:
+        if "/" not in name and (name == "PKGBUILD" or name.endswith(".install")):
+            shutil.copy(source / name, home)
 
 
 def _kernel_tree(series: Series) -> Path:

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from .base import ROOT_UUID, base, layer, mkinitcpio_prefix
+from .base import base, layer, mkinitcpio_prefix
 from .chroot import Clone
 from .common import LabError, Text, locked
+from .recipe import ROOT_UUID
 
 __all__ = ["ROOT_UUID", "ArchRoot", "Generator", "mkinitcpio_prefix", "open_root"]
 

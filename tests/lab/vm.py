@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .common import LabError, cache, locked, need, run, say
 
-TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
+TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off")  # QEMU 7.2 corrupts EFLAGS around cmpxchg16b
 KVM = ("-accel", "kvm", "-cpu", "host")
 CONSOLE = "console=ttyS0"
 PROBE_MARK = "kdump-lab: userspace"
@@ -115,8 +115,9 @@ def pack_initramfs(tree: Path, dest: Path) -> Path:
 def _qemu(
     kernel: Path, initrd: Path | None, append: str, disk: Path | None, memory: int, smp: int, accel: Sequence[str]
 ) -> list[str]:
-    argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *accel, "-smp", str(smp), "-m", str(memory), "-nodefaults", "-no-reboot"]
-    argv += ["-display", "none", "-serial", "stdio", "-kernel", str(kernel)]
+    argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *accel]  # gone when we are
+    argv += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
+    argv += ["-smp", str(smp), "-m", str(memory), "-kernel", str(kernel)]
     argv += ["-append", append if CONSOLE in append else f"{CONSOLE} {append}"]
     if initrd is not None:
         argv += ["-initrd", str(initrd)]

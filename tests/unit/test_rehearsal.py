@@ -19,7 +19,7 @@ from kdump_pkg.context import Context
 from kdump_pkg.errors import BadImageError, KdumpError
 from kdump_pkg.facts.state import read_image
 from kdump_pkg.model import Config, Facts, ImageState, ModuleIndex
-from kdump_pkg.plan import console
+from kdump_pkg.plan import console, machine
 from kdump_pkg.plan import rehearsal as plan
 from kdump_pkg.plan.rebuild import design_capture
 from tests import fakes
@@ -102,20 +102,22 @@ def test_cpio_is_what_the_reader_of_fingerprints_reads(ctx: Context, root: Path)
         (("virtio_pci", "virtio_scsi", "sd_mod"), (), "virtio_scsi"),
         (("ata_piix", "sd_mod"), (), "ata_piix"),
         (("ext4",), ("virtio_pci", "virtio_blk"), "virtio_blk"),
+        (("ahci", "sd_mod"), ("virtio_pci", "virtio_blk", "nvme"), "ahci"),
+        (("nvme",), ("virtio_pci", "virtio_blk", "nvme"), "nvme"),
     ],
 )
 def test_the_controller_is_one_that_the_image_drives(
     modules: tuple[str, ...], builtin: tuple[str, ...], wanted: str
 ) -> None:
     index = ModuleIndex(RELEASE, {n.rstrip("?").replace("-", "_"): n for n in modules}, builtin=frozenset(builtin))
-    assert plan.choose_controller(index, modules).name == wanted
+    assert machine.choose_controller(index, modules).name == wanted
 
 
 @pytest.mark.parametrize("modules", [(), ("mpt3sas", "sd_mod"), ("virtio_blk",), ("nvme?",), ("ahci", "sd_mod?")])
 def test_no_controller_is_a_line_with_a_remedy(modules: tuple[str, ...]) -> None:
     index = ModuleIndex(RELEASE, {n: n for n in modules if not n.endswith("?")})
     with pytest.raises(KdumpError, match="no driver for any disk") as caught:
-        plan.choose_controller(index, modules)
+        machine.choose_controller(index, modules)
     assert "drivers = common" in (caught.value.hint or "")
 
 
@@ -182,22 +184,24 @@ def test_what_prevents_a_rehearsal_is_one_line(facts: Callable[[], Facts], wish:
 )
 def test_file_systems_that_have_no_double_yet(target: Any, words: str) -> None:
     with pytest.raises(KdumpError, match=words):
-        plan.choose_file_system(target)
+        machine.choose_file_system(target)
 
 
 def test_the_scratch_disk_is_a_double_of_the_target() -> None:
-    made = plan.make_command(designed(), "/w/disk.img")
+    made = machine.make_command(fakes.target(), "/w/disk.img")
     assert made[0] == "mkfs.ext4"
     assert shlex.join(made).count(f"-U {UUID}") == 1
     assert made[-1] == "/w/disk.img"
-    assert "-L spool" in shlex.join(plan.make_command(designed(target=fakes.target(device="LABEL=spool")), "/d"))
-    assert plan.read_command(designed(), "/w/d i", "/w/in to")[2:] == ['rdump "/var/crash" "/w/in to"', "/w/d i"]
+    assert "-L spool" in shlex.join(machine.make_command(fakes.target(device="LABEL=spool"), "/d"))
+    read = machine.read_command(fakes.target(), "/w/d i", "/w/in to")
+    assert read[2:] == ['rdump "/var/crash" "/w/in to"', "/w/d i"]
 
 
-@pytest.mark.parametrize(("accelerator", "cpu"), [("kvm", "host"), ("tcg", "max,la57=off")])
-def test_the_machine(accelerator: plan.Accelerator, cpu: str) -> None:
-    wish = plan.Wish(memory_mib=2048, crashkernel="96M")
-    argv = plan.machine(designed(wish), accelerator, kernel="/k", initrd="/i", disk="/a,b/disk")
+@pytest.mark.parametrize(("accelerator", "cpu"), [("kvm", "host"), ("tcg", "max,la57=off,cx16=off")])
+def test_the_machine(accelerator: machine.Accelerator, cpu: str) -> None:
+    assert machine.CPUS[accelerator][0] == cpu
+    files, controller = machine.Files("/k", "/i", "/a,b/disk"), machine.CONTROLLERS[0]
+    argv = machine.crash_command(files, controller, accelerator, cpu, memory_mib=2048, crashkernel="96M")
     line = " ".join(argv)
     assert argv[argv.index("-cpu") + 1] == cpu
     assert "crashkernel=96M" in argv[argv.index("-append") + 1].split()
@@ -209,7 +213,7 @@ def test_the_machine(accelerator: plan.Accelerator, cpu: str) -> None:
 @pytest.mark.parametrize("command", [("sh", "-n"), ("shellcheck", "--severity=warning", "-")])
 def test_the_first_stage_is_sound_shell(command: tuple[str, ...], tmp_path: Path) -> None:
     script = tmp_path / "init"
-    script.write_text(plan.FIRST_STAGE)
+    script.write_text(machine.FIRST_STAGE)
     done = tool(*command[:-1] if command[-1] == "-" else command, os.fspath(script))
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -469,25 +473,25 @@ def probes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return answers
 
 
-@pytest.mark.parametrize(("line", "works"), [(f"[1.0] {plan.PROBED}", True), ("kvm: internal error", False)])
+@pytest.mark.parametrize(("line", "works"), [(f"[1.0] {machine.PROBED}", True), ("kvm: internal error", False)])
 def test_kvm_is_believed_by_its_mark_and_tried_once_in_a_boot(
     ctx: Context, probes: list[str], line: str, works: bool
 ) -> None:
     probes.append(line)
-    assert stage.kvm_works(ctx, ["qemu"], plan.PROBED) is works
-    assert stage.kvm_works(ctx, ["qemu"], plan.PROBED) is works
+    assert stage.kvm_works(ctx, ["qemu"], machine.PROBED) is works
+    assert stage.kvm_works(ctx, ["qemu"], machine.PROBED) is works
 
 
 @pytest.mark.parametrize("record", ["", "[]", '{"boot_id": "another", "works": true}', "\x00", '{"works": true}'])
 def test_another_boot_or_a_broken_record_is_no_answer(ctx: Context, root: Path, probes: list[str], record: str) -> None:
     make_tree(root, {"/run/kdump-pkg/kvm.json": record})
     probes.append("dead")
-    assert not stage.kvm_works(ctx, ["qemu"], plan.PROBED)
+    assert not stage.kvm_works(ctx, ["qemu"], machine.PROBED)
 
 
 def test_without_kvm_nothing_is_tried(ctx: Context, probes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "KVM", "/nonexistent/kvm")
-    assert not stage.kvm_works(ctx, ["qemu"], plan.PROBED)
+    assert not stage.kvm_works(ctx, ["qemu"], machine.PROBED)
 
 
 def test_the_first_stage_has_all_that_its_programs_need() -> None:
@@ -536,12 +540,12 @@ def reading(call: fakes.Call) -> fakes.Answer:
 
 
 @pytest.fixture
-def machine(ctx: Context, root: Path, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def started(ctx: Context, root: Path, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A root that can be rehearsed, a virtual machine that says GOOD; what it was started with."""
-    started: list[list[str]] = []
+    calls: list[list[str]] = []
 
     def run(argv: list[str], *, timeout: float, ends: object) -> stage.Run:
-        started.append(argv)
+        calls.append(argv)
         return stage.Run(tuple((float(n), t.encode()) for n, t in enumerate(GOOD)), 10.0, False)
 
     def dumping(call: fakes.Call) -> fakes.Answer:
@@ -555,10 +559,10 @@ def machine(ctx: Context, root: Path, runner: FakeRunner, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     runner.answers |= {"mkfs.ext4": 0, "debugfs": reading, "makedumpfile": dumping}
     make_tree(root, {**fakes.system_tree(), IMAGE: b"image", "/var/tmp": None})
-    return started
+    return calls
 
 
-def test_a_whole_rehearsal(ctx: Context, root: Path, tmp_path: Path, machine: list[list[str]]) -> None:
+def test_a_whole_rehearsal(ctx: Context, root: Path, tmp_path: Path, started: list[list[str]]) -> None:
     verdict = rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish(keep=tmp_path / "kept"))
     assert verdict.captured, verdict
     assert verdict.kept == os.fspath(tmp_path / "kept")
@@ -566,8 +570,23 @@ def test_a_whole_rehearsal(ctx: Context, root: Path, tmp_path: Path, machine: li
     assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [DUMP, "console.log", "disk.img"]
     assert (tmp_path / "kept" / DUMP / "link").is_symlink()
     assert (tmp_path / "kept" / "disk.img").stat().st_blocks == 0
-    assert len(machine) == 1
+    assert len(started) == 1
     assert list((root / "var/tmp").iterdir()) == []
+
+
+def test_a_machine_that_dies_at_once_is_tried_once_more(
+    ctx: Context, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [("Linux version 6.12", "general protection fault"), tuple(GOOD)]
+    cpus = []
+
+    def run(argv: list[str], *, timeout: float, ends: object) -> stage.Run:
+        cpus.append(argv[argv.index("-cpu") + 1])
+        return stage.Run(tuple((float(n), t.encode()) for n, t in enumerate(runs.pop(0))), 10.0, False)
+
+    monkeypatch.setattr(stage, "watch", run)
+    assert rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish()).captured
+    assert cpus == list(machine.CPUS["tcg"])
 
 
 @pytest.mark.parametrize(
@@ -579,7 +598,7 @@ def test_a_whole_rehearsal(ctx: Context, root: Path, tmp_path: Path, machine: li
     ],
 )
 def test_a_dump_that_is_not_good(
-    ctx: Context, runner: FakeRunner, machine: list[list[str]], program: str, answer: int, reason: str
+    ctx: Context, runner: FakeRunner, started: list[list[str]], program: str, answer: int, reason: str
 ) -> None:
     runner.answers[program] = answer
     assert rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish()).reason == reason
@@ -588,7 +607,7 @@ def test_a_dump_that_is_not_good(
 @pytest.mark.parametrize(
     ("path", "words"), [(IMAGE, f"{IMAGE}: No such file"), (f"/usr/lib/modules/{RELEASE}/vmlinuz", "vmlinuz: No such")]
 )
-def test_what_vanished_in_between(ctx: Context, root: Path, machine: list[list[str]], path: str, words: str) -> None:
+def test_what_vanished_in_between(ctx: Context, root: Path, started: list[list[str]], path: str, words: str) -> None:
     (root / path.lstrip("/")).unlink()
     with pytest.raises(KdumpError, match=words):
         rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish())

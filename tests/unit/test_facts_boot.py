@@ -1,0 +1,161 @@
+"""Facts of the running kernel, and when they are nobody's business."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kdump_pkg.context import Context
+from kdump_pkg.facts import boot
+from kdump_pkg.facts.boot import read_boot
+from kdump_pkg.model import Boot
+from tests.fakes import Entry, FakeRunner, Link, LiveContext, make_tree
+
+OLD_NAMES = {"/sys/kernel/kexec_crash_loaded": "1\n", "/sys/kernel/kexec_crash_size": "268435456\n"}
+NEW_NAMES = {"/sys/kernel/kexec/crash_loaded": "1\n", "/sys/kernel/kexec/crash_size": "268435456\n"}
+LOCKDOWN = "/sys/kernel/security/lockdown"
+
+
+@pytest.fixture
+def live(root: Path, monkeypatch: pytest.MonkeyPatch) -> LiveContext:
+    """A root that looks like the running system."""
+    make_tree(
+        root,
+        {
+            "/proc/1/root": Link("/"),
+            "/proc/1/environ": "HOME=/\0TERM=linux\0",
+            "/proc/self/ns/pid": "",
+            "/proc/sys/kernel/osrelease": "6.12.1-arch1-1\n",
+            "/proc/cmdline": "root=/dev/sda1 crashkernel=256M\n",
+            "/proc/meminfo": "MemTotal:        1012345 kB\nMemFree: 1 kB\n",
+            "/sys/kernel": None,
+        },
+    )
+    monkeypatch.setattr(boot, "INITIAL_PID_NAMESPACE", (root / "proc/self/ns/pid").stat().st_ino)
+    return LiveContext(root=root, runner=FakeRunner())
+
+
+def read(live: LiveContext, entries: dict[str, Entry] | dict[str, str]) -> Boot:
+    make_tree(live.root, dict(entries))
+    return read_boot(live)
+
+
+def test_what_every_kernel_tells(live: LiveContext) -> None:
+    found = read_boot(live)
+    assert found == Boot(
+        running="6.12.1-arch1-1", cmdline="root=/dev/sda1 crashkernel=256M", memory_total=1012345 * 1024
+    )
+
+
+@pytest.mark.parametrize("names", [OLD_NAMES, NEW_NAMES, OLD_NAMES | NEW_NAMES], ids=["old", "new", "both"])
+def test_both_generations_of_sysfs(live: LiveContext, names: dict[str, str]) -> None:
+    found = read(live, names)
+    assert (found.crash_loaded, found.crash_size) == (True, 256 << 20)
+
+
+def test_the_new_name_counts_more(live: LiveContext) -> None:
+    assert read(live, OLD_NAMES | {"/sys/kernel/kexec/crash_loaded": "0"}).crash_loaded is False
+
+
+@pytest.mark.parametrize("text", ["", "yes", "-1", "0x10", "\xff"])
+def test_nonsense_in_sysfs_is_unknown(live: LiveContext, text: str) -> None:
+    found = read(live, dict.fromkeys(NEW_NAMES, text))
+    assert (found.crash_loaded, found.crash_size) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("[none] integrity confidentiality", "none"),
+        ("none [integrity] confidentiality", "integrity"),
+        ("none integrity [confidentiality]", "confidentiality"),
+        ("", None),
+    ],
+)
+def test_lockdown(live: LiveContext, text: str, state: str | None) -> None:
+    assert read(live, {LOCKDOWN: text}).lockdown == state
+
+
+@pytest.mark.parametrize(("text", "state"), [("0\n", False), ("1\n", True), ("2\n", None), ("", None)])
+def test_load_disabled(live: LiveContext, text: str, state: bool | None) -> None:
+    assert read(live, {"/proc/sys/kernel/kexec_load_disabled": text}).load_disabled is state
+
+
+def test_another_root_is_not_the_running_system(ctx: Context, root: Path) -> None:
+    make_tree(root, {**NEW_NAMES, "/proc/cmdline": "host", "/proc/sys/kernel/osrelease": "host"})
+    found = read_boot(ctx)
+    assert found == Boot(confined=f"{root} is not the running system")
+
+
+def chroot(live: LiveContext) -> None:
+    (live.root / "proc/1/root").unlink()
+    make_tree(live.root, {"/elsewhere": None, "/proc/1/root": Link("/elsewhere")})
+
+
+def no_proc(live: LiveContext) -> None:
+    (live.root / "proc/1/root").unlink()
+
+
+def namespace(live: LiveContext) -> None:
+    boot.INITIAL_PID_NAMESPACE += 1  # put back by the fixture's monkeypatch
+
+
+def marked(name: str, text: str) -> object:
+    return lambda live: make_tree(live.root, {name: text})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(chroot, "in a chroot", id="chroot"),
+        pytest.param(no_proc, "in a chroot without /proc", id="no proc"),
+        pytest.param(namespace, "container", id="PID namespace"),
+        pytest.param(marked("/run/systemd/container", "lxc"), "in a container", id="systemd"),
+        pytest.param(marked("/run/host/container-manager", "x"), "in a container", id="manager"),
+        pytest.param(marked("/proc/1/environ", "container=podman\0A=b\0"), "in a container", id="environment"),
+        pytest.param(marked("/proc/1/environ", "A=b\0container=x\0"), "in a container", id="environment, second"),
+    ],
+)
+def test_confined(live: LiveContext, change: object, reason: str) -> None:
+    assert read_boot(live).confined is None
+    assert callable(change)
+    change(live)
+    found = read(live, NEW_NAMES)
+    assert reason in (found.confined or "")
+    assert (found.crash_loaded, found.crash_size, found.running) == (None, None, None)
+
+
+def test_no_container_of_a_similar_name(live: LiveContext) -> None:
+    assert read(live, {"/proc/1/environ": "mycontainer=1\0X=container=2\0"}).confined is None
+
+
+def test_unprivileged_user_can_not_tell(live: LiveContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc/1/root is root's; who can't look there can't load either."""
+    real, forbidden = Path.stat, live.path("/proc/1/root/.")
+    assert forbidden == live.root  # where the link leads
+
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self == forbidden and follow_symlinks:
+            raise PermissionError
+        return real(self, follow_symlinks=follow_symlinks)
+
+    make_tree(live.root, NEW_NAMES)
+    monkeypatch.setattr(Path, "stat", stat)
+    assert read_boot(live).confined is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "cmdline"),
+    [
+        ({}, None),
+        ({"/etc/kernel/cmdline": "root=UUID=1 rw\n"}, "root=UUID=1 rw"),
+        ({"/etc/kernel/cmdline": "# why\nroot=1\nrw\n", "/usr/lib/kernel/cmdline": "x"}, "root=1 rw"),
+        ({"/usr/lib/kernel/cmdline": "vendor"}, "vendor"),
+        ({"/etc/kernel/cmdline": "", "/usr/lib/kernel/cmdline": "vendor"}, "vendor"),
+    ],
+)
+def test_command_line_of_a_root_that_does_not_run(ctx: Context, entries: dict[str, Entry], cmdline: str | None) -> None:
+    make_tree(ctx.root, entries)
+    assert read_boot(ctx).cmdline == cmdline
