@@ -78,6 +78,7 @@ install() {
         systemd)
             # shellcheck disable=SC2154 # dracut's
             inst_simple "$systemdsystemunitdir/kdump-capture.service"
+            inst_simple "$library/kdump-save"
             mkdir -p "$initdir$systemdsystemunitdir/initrd.target.wants"
             ln -s ../kdump-capture.service "$initdir$systemdsystemunitdir/initrd.target.wants/"
             ;;

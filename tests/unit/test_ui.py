@@ -1,0 +1,82 @@
+"""How we speak."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from kdump_pkg import ui
+from kdump_pkg.model import Config, Finding
+from tests.fakes import facts
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    ui.say("done")
+    ui.detail("part")
+    ui.out("data")
+    ui.warn("careful")
+    ui.error("bad", "do this")
+    out, err = capsys.readouterr()
+    assert out == "==> done\n  -> part\ndata\n"
+    assert err == "==> WARNING: careful\n==> ERROR: bad (do this)\n"
+
+
+def test_every_problem_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    ui.error("one\ntwo", "do this")
+    ui.error("")
+    assert capsys.readouterr().err == "==> ERROR: one\n==> ERROR: two (do this)\n==> ERROR: \n"
+
+
+def test_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ui.say("x")
+    assert "\033" not in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    ui.say("x")
+    assert sys.stdout.getvalue().startswith("\033[1;32m==>\033[0m")  # type: ignore[attr-defined]
+
+
+def test_progress_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with ui.progress("working"):
+        pass
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(ui.threading.Event, "wait", lambda self, timeout: next(ticks))
+    ticks = iter([False, True])
+    with ui.progress("working"):
+        pass
+    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "working … 0 s" in text
+    assert text.endswith("\r\033[K")
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    ui.out_json({"config": Config(), "facts": facts(), "data": b"\xff", "set": frozenset({"a"}), "none": None})
+    value = json.loads(capsys.readouterr().out)
+    assert value["config"]["drivers"] == ["auto"]
+    assert value["facts"]["boot"]["crash_size"] == 256 << 20
+    assert (value["data"], value["set"], value["none"]) == ("\ufffd", ["a"], None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([], ""),
+        ([("a",)], "a"),
+        ([("a", "b"), ("ccc", "d")], "a    b\nccc  d"),
+        ([("a", "")], "a"),
+    ],
+)
+def test_table(rows: list[tuple[str, ...]], text: str) -> None:
+    assert ui.table(rows) == text
+
+
+def test_findings_as_json() -> None:
+    assert ui.plain(Finding("a", "ok", "b")) == {"part": "a", "state": "ok", "text": "b", "remedy": None}
