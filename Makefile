@@ -1,5 +1,5 @@
 # `make test` and `make demo` make their own machine; see CONTRIBUTING.md.
-.PHONY: test test-fast demo lint
+.PHONY: test test-fast demo bench lint
 .DEFAULT_GOAL := test
 
 PYTHON := .venv/bin/python
@@ -7,7 +7,8 @@ SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/alpm/kdump-pkg hooks/dra
 
 test:
 	tests/lab/provision
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest tests/unit tests/shell
+	$(PYTHON) -m pytest -n 2 --dist worksteal tests/pacman tests/vm
 
 test-fast:
 	tests/lab/provision --venv
@@ -16,6 +17,11 @@ test-fast:
 demo:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.demo
+
+# Figures, nothing asserted: sizes, times, memory; half an hour.
+bench:
+	tests/lab/provision
+	$(PYTHON) -m tests.lab.bench
 
 lint:
 	tests/lab/provision --venv

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def run() -> int:
     """Console entry; the process's own arguments."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before we were started
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - pathlib costs 10 ms
+        else:
+            stream.reconfigure(errors="backslashreplace")  # an old locale can't hold every name there is
     if sys.argv[1:2] == ["hook"]:
         from kdump_pkg.hook import main as hook_main
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kdump_pkg import __version__, reconcile, ui
 from kdump_pkg import config as configuration
-from kdump_pkg.apply import describe
+from kdump_pkg.apply import Reporter, describe
 from kdump_pkg.context import Context
-from kdump_pkg.errors import ConfigError, KdumpError
+from kdump_pkg.errors import ConfigError, KdumpError, missing_module
 from kdump_pkg.model import Plan
 from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
@@ -40,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             traceback.print_exc()
         ui.error(error.message, error.hint)
+    except ImportError as error:
+        if args.debug:
+            traceback.print_exc()
+        gone = missing_module(error)
+        ui.error(gone.message, gone.hint)
     except KeyboardInterrupt:
         ui.error("interrupted; what was there stays")
     except BrokenPipeError:
@@ -134,22 +139,23 @@ def _rebuild(ctx: Context, args: argparse.Namespace) -> int:
         plan = plan_rebuild(config, reconcile.read_facts(ctx, config), scope)
         return _show_plan(plan, as_json=args.json)
     _need_root()
-    with ui.progress("rebuilding"):
-        outcome = reconcile.rebuild(ctx, config, scope, ui.say, wait=reconcile.WAIT)
+    with ui.progress("rebuilding"), ui.only_data(args.json):
+        report: Reporter = (lambda text: None) if args.json else ui.say
+        outcome = reconcile.rebuild(ctx, config, scope, report, wait=reconcile.WAIT)
     return _conclude(outcome, as_json=args.json)
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> int:
     if as_json:
         ui.out_json({"actions": [describe(a) for a in plan.actions], "warnings": plan.warnings})
-        return 0
+        return 1 if plan.fatal else 0
     for action in plan.actions:
         ui.out(describe(action))
     for warning in plan.warnings:
         ui.warn(warning)
-    if not plan.actions:
+    if not plan.actions and not plan.fatal:
         ui.out("nothing to do")
-    return 0
+    return 1 if plan.fatal else 0
 
 
 def _conclude(outcome: reconcile.Outcome, *, as_json: bool = False) -> int:

@@ -68,8 +68,10 @@ class Context:
     def read_bytes(self, name: str) -> bytes | None:
         """Content of a file; None when it can't be read or is larger than anything that is meant to be read whole."""
         try:
-            with open(self.path(name), "rb", opener=_open) as file:  # noqa: PTH123 - Path.open takes no opener
-                data = file.read(LARGEST + 1)
+            with open(self.path(name), "rb", opener=_open) as file:
+                if os.fstat(file.fileno()).st_size > LARGEST:
+                    return None
+                data = file.read(LARGEST + 1)  # files in /proc have no size
         except (OSError, KdumpError):
             return None
         return data if len(data) <= LARGEST else None

@@ -28,5 +28,13 @@ class BadImageError(KdumpError):
     """A kernel image, an ELF file or an initramfs is not what it has to be."""
 
 
+def missing_module(error: ImportError) -> KdumpError:
+    """What to say of a Python module that is gone: an upgrade of Python hides those that were not rebuilt for it."""
+    name = (error.name or str(error)).split(".")[0]
+    packages = {"elftools": "python-pyelftools", "configobj": "python-configobj", "validate": "python-configobj"}
+    remedy = f"pacman -S {packages.get(name, 'kdump-pkg')}, then kdump-pkg rebuild"
+    return KdumpError(f"Python can't import {name}; what is armed stays armed", hint=remedy)
+
+
 class BusyError(KdumpError):
     """Another kdump-pkg holds the lock."""

@@ -6,6 +6,8 @@ vanished in the very transaction that called us (style.md, rule 21).
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,10 +21,13 @@ def main(argv: Sequence[str]) -> int:
         return 2
     _drain()
     from kdump_pkg import ui
-    from kdump_pkg.errors import ConfigError, KdumpError
+    from kdump_pkg.errors import ConfigError, KdumpError, missing_module
 
     try:
         return _act(argv[0])
+    except ImportError as error:
+        gone = missing_module(error)
+        ui.error(f"kdump-pkg: {gone.message}", gone.hint)
     except ConfigError as error:
         ui.error(error.message, "what is armed stays armed; correct it, then: kdump-pkg rebuild")
     except KdumpError as error:
@@ -35,8 +40,8 @@ def _drain() -> None:
 
     They are read to the end all the same: pacman would get SIGPIPE otherwise.
     """
-    if not sys.stdin.isatty():
-        while sys.stdin.buffer.read(1 << 16):
+    with contextlib.suppress(OSError):  # there may be no standard input at all
+        while not os.isatty(0) and os.read(0, 1 << 16):
             pass
 
 

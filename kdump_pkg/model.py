@@ -137,6 +137,8 @@ class OwnFile:
     """None when it is not there."""
     pristine: bool = True
     """False when its checksum line no longer fits: the file is the user's."""
+    problem: str | None = None
+    """Why what has its name can't be read, in a few words."""
 
 
 @dataclass(frozen=True)

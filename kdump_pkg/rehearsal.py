@@ -100,7 +100,8 @@ def report(verdict: Verdict) -> str:
 def _rows(v: Verdict) -> list[tuple[str, str]]:
     reserved = f"{v.crashkernel} of {v.memory_mib} MiB reserved"
     least = f", at the least {v.min_available_kib / 1024:.0f} MiB available" if v.min_available_kib is not None else ""
-    reboot = f"panic to reboot {v.seconds_panic_to_reboot} s, " if v.seconds_panic_to_reboot is not None else ""
+    back = v.seconds_panic_to_reboot
+    reboot = f"panic to reboot {back} s, " if back is not None else "it did not reboot, " if v.captured else ""
     return [
         ("console", v.console_line or ""),
         ("panic", v.panic_line or ""),

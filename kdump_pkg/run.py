@@ -112,7 +112,8 @@ def explain(result: Result) -> CommandError:
     """The error for a program that failed: what was run, how it ended, its last words."""
     code = result.returncode
     if code < 0:
-        how = f"killed by {signal.Signals(-code).name}"
+        names = {s.value: s.name for s in signal.Signals}  # real-time signals have none
+        how = f"killed by {names.get(-code, f'signal {-code}')}"
     elif code == 127:
         how = "not found (127)"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import threading
 import time
@@ -47,6 +48,22 @@ def out(text: str) -> None:
 
 def out_json(value: object) -> None:
     out(json.dumps(plain(value), indent=2, sort_keys=True))
+
+
+@contextmanager
+def only_data(wanted: bool) -> Iterator[None]:
+    """Send to stderr what the programs that we start print meanwhile: stdout is for JSON alone."""
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def plain(value: object) -> Any:

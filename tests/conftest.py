@@ -46,6 +46,7 @@ def guard(request: pytest.FixtureRequest) -> Iterator[Guard | None]:
         return
     spawns = node.get_closest_marker("spawns") is not None
     patch = pytest.MonkeyPatch()
+    patch.setattr(os, "fsync", lambda fd: None)  # no test outlives a power cut, and the disk is slow
     if not spawns:
         patch.setattr(SystemRunner, "__call__", _no_programs)
     allowed = (os.fspath(request.getfixturevalue("tmp_path")), TABLES)

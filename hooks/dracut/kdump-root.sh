@@ -1,8 +1,5 @@
 #!/bin/sh
-# cmdline hook of dracut's init, sourced: it refuses to go on without a root file system, and a capture needs none.
+# dracut hook of the `udev` flavour, at `cmdline`: a capture needs no root, so none is parsed or waited for.
 
-# shellcheck disable=SC2034 # for dracut's init
-if [ -e /proc/vmcore ]; then
-    root=kdump
-    rootok=1
-fi
+# shellcheck disable=SC2034 # dracut reads it
+[ ! -e /proc/vmcore ] || rootok=1

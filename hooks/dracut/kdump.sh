@@ -1,7 +1,5 @@
 #!/bin/sh
-# pre-mount hook of dracut's init, sourced: udev runs, nothing is mounted yet.
+# dracut hook of the `udev` flavour, once udev has started and before any root is mounted.
 
-if [ -e /proc/vmcore ]; then
-    /kdump/save /kdump/env
-    reboot -f
-fi
+# By exec, from PID 1: if it can't run or ever ended, the kernel panics, and its panic= reboots.
+[ ! -e /proc/vmcore ] || exec /kdump/save /kdump/env

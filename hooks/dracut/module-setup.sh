@@ -1,123 +1,147 @@
 #!/bin/bash
-# dracut module of the capture image, in the flavours `direct` (this module alone), `udev` (dracut's own init) and
-# `systemd`. The same script saves in all of them; see install/kdump for mkinitcpio's side.
+# dracut module of the capture image, in the flavour that the capture file names. Only for `dracut --modules kdump-pkg`.
+# shellcheck disable=SC2154 # dracut's own: initdir, kernel, moddir, srcmods, systemdsystemunitdir
 
-# Never part of an ordinary image: only `--modules` or `--add` brings it in.
+library=/usr/lib/kdump-pkg
+capture_env=${KDUMP_CAPTURE_ENV:-/var/lib/kdump-pkg/capture.env}
+
+# setting NAME: one value of the capture file.
+setting() {
+    # shellcheck source=/dev/null
+    (. "$capture_env" 2>/dev/null && printf '%s' "${!1}")
+}
+
+# Fatal, for an image without it would take the place of the last good one.
+refuse() {
+    dfatal "kdump-pkg: $1"
+    exit 1
+}
+
+# Never by itself into an image to start the system with.
 check() {
     return 255
 }
 
 depends() {
-    kdump_settings || return 1
-    case "$KDUMP_FLAVOUR" in
+    case $(setting KDUMP_FLAVOUR) in
         udev) echo base udev-rules ;;
-        systemd) echo systemd systemd-initrd udev-rules ;;
+        systemd) echo systemd systemd-initrd systemd-modules-load systemd-udevd udev-rules ;;
     esac
-}
-
-# The capture file, into variables; complains where it is no good for this kernel.
-kdump_settings() {
-    local env="${dracutsysrootdir-}/var/lib/kdump-pkg/capture.env"
-
-    if ! [[ -r "$env" ]]; then
-        derror "The capture file is missing: '$env': run 'kdump-pkg rebuild'"
-        return 1
-    fi
-    # shellcheck source=/dev/null
-    . "$env"
-    # shellcheck disable=SC2154 # dracut's
-    if [[ -n "${kernel-}" && "$KDUMP_RELEASE" != "$kernel" ]]; then
-        derror "The capture file is for kernel '$KDUMP_RELEASE', not '$kernel': run 'kdump-pkg rebuild'"
-        return 1
-    fi
-}
-
-# A tool as an applet where busybox has it, else the system's own.
-kdump_tools() {
-    local tool busybox
-    local -a applets=()
-
-    for busybox in /usr/bin/busybox /usr/lib/initcpio/busybox ''; do
-        [[ -x "${dracutsysrootdir-}$busybox" ]] && break
-    done
-    if [[ -n "$busybox" ]]; then
-        mapfile -t applets < <("$busybox" --list)
-        inst_binary "$busybox" /usr/bin/busybox
-    fi
-    for tool; do
-        # shellcheck disable=SC2154 # dracut's
-        [[ -e "$initdir/usr/bin/$tool" || -L "$initdir/usr/bin/$tool" ]] && continue
-        # busybox's findfs knows no partitions' names
-        if [[ " ${applets[*]} " == *" $tool "* ]] && ! [[ "$tool" == findfs && "$KDUMP_TARGET_1_DEVICE" == PART* ]]; then
-            ln -s busybox "$initdir/usr/bin/$tool"
-        else
-            inst_binary "$(type -P "$tool")" "/usr/bin/$tool"
-        fi
-    done
-}
-
-install() {
-    local library="/usr/lib/kdump-pkg"
-
-    kdump_settings || return 1
-    [[ "$KDUMP_FLAVOUR" == direct ]] && kdump_directories
-    kdump_tools sh cat date dd findfs halt kill mkdir mount mv poweroff reboot rm sed sleep stat sync umount
-    inst_binary /usr/bin/makedumpfile
-    inst_simple "$library/kdump-save" /kdump/save
-    inst_simple /var/lib/kdump-pkg/capture.env /kdump/env
-    case "$KDUMP_FLAVOUR" in
-        direct)
-            kdump_tools insmod
-            inst_simple "$library/kdump-init" /init
-            ;;
-        udev)
-            # shellcheck disable=SC2154 # dracut's
-            inst_hook cmdline 99 "$moddir/kdump-root.sh"
-            inst_hook pre-mount 00 "$moddir/kdump.sh"
-            ;;
-        systemd)
-            # shellcheck disable=SC2154 # dracut's
-            inst_simple "$systemdsystemunitdir/kdump-capture.service"
-            inst_simple "$library/kdump-save"
-            mkdir -p "$initdir$systemdsystemunitdir/initrd.target.wants"
-            ln -s ../kdump-capture.service "$initdir$systemdsystemunitdir/initrd.target.wants/"
-            ;;
-    esac
-}
-
-# What dracut's own `base` would have made.
-kdump_directories() {
-    mkdir -p "$initdir"/{dev,proc,sys,run,tmp,var,kdump}
-    ln -sfn ../run "$initdir/var/run"
 }
 
 installkernel() {
-    kdump_settings || return 1
-    if [[ "$KDUMP_FLAVOUR" == direct ]]; then
-        kdump_unpacked_modules
+    local names
+    read -ra names <<<"$(setting KDUMP_MODULES)"
+
+    if [[ $(setting KDUMP_FLAVOUR) == direct ]]; then
+        unpack_modules
     else
-        # shellcheck disable=SC2086 # a list
-        hostonly='' instmods ${KDUMP_MODULES//\?/}
+        hostonly='' instmods "${names[@]%\?}"
     fi
 }
 
-# No kmod in the image, so what insmod gets is unpacked, in the order that facts named.
-kdump_unpacked_modules() {
-    local file target
-    local -a insmod=()
+# insmod of busybox does not unpack, and there is no modprobe: these modules, in this order.
+unpack_modules() {
+    local file files dest
+    local top=/usr/lib/modules/$kernel
+    read -ra files <<<"$(setting KDUMP_INSMOD)"
 
     mkdir -p "$initdir/kdump"
-    read -ra insmod <<<"$KDUMP_INSMOD"
-    for file in "${insmod[@]}"; do
-        target="/usr/lib/modules/$kernel/${file%.ko*}.ko"
-        mkdir -p "$initdir${target%/*}"
-        # shellcheck disable=SC2154 # dracut's
-        case "$file" in
-            *.zst) zstd -dqc "$srcmods/$file" ;;
-            *.xz) xz -dc "$srcmods/$file" ;;
-            *.gz) gzip -dc "$srcmods/$file" ;;
-            *) cat "$srcmods/$file" ;;
-        esac >"$initdir$target" || return 1
-        echo "$target"
+    for file in "${files[@]}"; do
+        dest=$top/${file%.ko*}.ko
+        mkdir -p "$initdir${dest%/*}"
+        unpacked "$srcmods/$file" >"$initdir$dest" || refuse "the module can't be read: '$srcmods/$file'"
+        printf '%s\n' "$dest"
     done >"$initdir/kdump/insmod"
+}
+
+unpacked() {
+    case $1 in
+        *.zst) zstd -qdc "$1" ;;
+        *.xz) xz -dc "$1" ;;
+        *.gz) gzip -dc "$1" ;;
+        *) cat "$1" ;;
+    esac
+}
+
+# A tool that nobody brought yet: as an applet where busybox has it, else the system's own.
+tool() {
+    local place
+
+    for place in "$initdir"/{usr/bin,usr/sbin,bin,sbin}/"$1"; do
+        [[ -e $place || -L $place ]] && return
+    done
+    if [[ $applets == *" $1 "* ]]; then
+        inst_simple "$busybox" /usr/bin/busybox
+        ln -sfn busybox "$initdir/usr/bin/$1"
+    else
+        inst_multiple "$1" || refuse "the tool can't be found: '$1'"
+    fi
+}
+
+install_tools() {
+    local name busybox applets=
+
+    busybox=$(type -P busybox) && applets=" $("$busybox" --list | tr '\n' ' ')"
+    # busybox's findfs knows no partitions' names
+    grep -q "_DEVICE='PART" "$capture_env" && inst_multiple findfs
+    for name in sh cat date dd findfs halt kill mkdir mount mv poweroff reboot rm sed sleep stat sync umount "$@"; do
+        tool "$name"
+    done
+    inst_multiple makedumpfile
+}
+
+install_hooks() {
+    inst_hook cmdline 00 "$moddir/kdump-root.sh"
+    inst_hook initqueue/settled 00 "$moddir/kdump.sh"
+    inst_hook pre-mount 00 "$moddir/kdump.sh"
+    # instead of a shell that waits for ever
+    mkdir -p "$initdir/etc/cmdline.d"
+    echo 'rd.shell=0 rd.emergency=reboot' >"$initdir/etc/cmdline.d/kdump-pkg.conf"
+}
+
+# A failed boot goes the same way as a crash: what would be an emergency shell, waiting for a password for ever, is one
+# more try at the capture, which ends in a reboot.
+install_unit() {
+    local target unit=$systemdsystemunitdir/kdump-capture.service limits=/etc/systemd/system/kdump-capture.service.d
+
+    inst_simple "$unit"
+    for target in initrd emergency rescue; do
+        mkdir -p "$initdir$systemdsystemunitdir/$target.target.wants"
+        ln -sfn ../kdump-capture.service "$initdir$systemdsystemunitdir/$target.target.wants/kdump-capture.service"
+    done
+    # its own limit, and time for the device units before it
+    mkdir -p "$initdir$limits"
+    printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) >"$initdir$limits/limit.conf"
+}
+
+install() {
+    local release flavour
+    release=$(setting KDUMP_RELEASE)
+    flavour=$(setting KDUMP_FLAVOUR)
+
+    [[ -r $capture_env ]] || refuse "the capture file is missing: '$capture_env': run 'kdump-pkg rebuild'"
+    [[ $release == "$kernel" ]] ||
+        refuse "the capture file is for kernel '$release', not '$kernel': run 'kdump-pkg rebuild'"
+    type -P makedumpfile >/dev/null || refuse "makedumpfile not found: install the package 'makedumpfile'"
+
+    mkdir -p "$initdir"/{dev,proc,sys,run,tmp,usr/bin,kdump}
+    inst_simple "$library/kdump-save"
+    ln -sfn "$library/kdump-save" "$initdir/kdump/save"
+    inst_simple "$capture_env" /kdump/env
+    case $flavour in
+        direct)
+            install_tools insmod
+            inst_simple "$library/kdump-init" /init
+            ;;
+        udev)
+            install_tools
+            install_hooks
+            ;;
+        systemd)
+            install_tools
+            install_unit
+            ;;
+        *) refuse "no such flavour: '$flavour'" ;;
+    esac
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from kdump_pkg import fs, paths
@@ -14,21 +15,20 @@ from kdump_pkg.model import SaveDebug
 
 
 def save(ctx: Context, action: SaveDebug) -> None:
-    """Save the best vmlinux whose build ID is the kernel's own. Raises KdumpError when not even vmlinuz has one."""
-    target = f"{paths.DEBUG_MODULES}/{action.release}/vmlinux"
+    """Keep the best vmlinux there is whose build ID is the kernel's own: one that is kept already, or a new one.
+
+    Raises KdumpError when there is none, and for a damaged candidate, so that somebody mends it; what can be kept is
+    kept all the same. With nothing better than what is kept, nothing is written then.
+    """
     refused: list[str] = []
-    for source in action.sources:
-        try:
-            facts = _store(ctx, source, target, action.build_id)
-        except BadImageError as error:
-            refused.append(f"{source}: {error.message}")
-            continue
-        if action.system_map:
-            fs.copy_atomic(ctx.path(action.system_map), ctx.path(f"{paths.DEBUG_MODULES}/{action.release}/System.map"))
-        _link(ctx, action.build_id, target)
-        _note(ctx, action, source, facts, stamp(ctx.path(target)))
-        return
-    raise KdumpError(f"no debug kernel for {action.release}: {'; '.join(refused)}")
+    chosen = _choose(ctx, action, refused)
+    kept = _kept(ctx, action)
+    if chosen and (kept is None or elf.better(chosen.facts.abilities, kept.abilities)):
+        _store(ctx, action, chosen, "" if refused else action.digest)
+    elif kept and not refused:
+        _touch(ctx, action)
+    if refused:
+        raise KdumpError(f"{'' if kept or chosen else f'no debug kernel for {action.release}: '}{'; '.join(refused)}")
 
 
 def drop(ctx: Context, release: str) -> None:
@@ -47,22 +47,71 @@ def drop(ctx: Context, release: str) -> None:
         _write(ctx, record)
 
 
-def _store(ctx: Context, source: str, target: str, build_id: str) -> elf.ElfFacts:
-    path = ctx.path(source)
-    if source.endswith("/vmlinuz"):
-        data = vmlinuz.unpack(path, ctx.runner)
-        facts = _checked(elf.inspect_bytes(data, source), build_id)
-        fs.write_atomic(ctx.path(target), data)
-        return facts
-    facts = _checked(elf.inspect_file(path), build_id)
-    fs.copy_atomic(path, ctx.path(target))
-    return facts
+@dataclass(frozen=True)
+class _Candidate:
+    source: str
+    facts: elf.ElfFacts
+    data: bytes | None
+    """What was unpacked; None for a file that can be copied as it is."""
 
 
-def _checked(facts: elf.ElfFacts, build_id: str) -> elf.ElfFacts:
-    if facts.build_id != build_id:
-        raise BadImageError(f"build ID {facts.build_id or 'missing'} is not the kernel's, {build_id}")
-    return facts
+def _choose(ctx: Context, action: SaveDebug, refused: list[str]) -> _Candidate | None:
+    """The first candidate that fits. Why others don't goes to REFUSED, but for those that belong to another release."""
+    for source in action.sources:
+        path = ctx.path(source)
+        try:
+            data = vmlinuz.unpack(path, ctx.runner) if source.endswith("/vmlinuz") else None
+            facts = elf.inspect_file(path) if data is None else elf.inspect_bytes(data, source)
+        except BadImageError as error:
+            refused.append(error.message.replace(str(path), source))
+            continue
+        if facts.build_id == action.build_id:
+            return _Candidate(source, facts, data)
+        if not source.startswith("/usr/src/debug/"):  # that one has no release in its path: it may well be another's
+            found = facts.build_id or "missing"
+            refused.append(f"{source}: build ID {found} is not that of {action.release}, {action.build_id}")
+    return None
+
+
+def _target(release: str) -> str:
+    return f"{paths.DEBUG_MODULES}/{release}/vmlinux"
+
+
+def _kept(ctx: Context, action: SaveDebug) -> elf.ElfFacts | None:
+    """What is kept already, if it is of this very build."""
+    try:
+        facts = elf.inspect_file(ctx.path(_target(action.release)))
+    except BadImageError:
+        return None
+    return facts if facts.build_id == action.build_id else None
+
+
+def _store(ctx: Context, action: SaveDebug, chosen: _Candidate, digest: str) -> None:
+    target = _target(action.release)
+    if chosen.data is None:
+        fs.copy_atomic(ctx.path(chosen.source), ctx.path(target))
+    else:
+        fs.write_atomic(ctx.path(target), chosen.data)
+    if action.system_map:
+        fs.copy_atomic(ctx.path(action.system_map), ctx.path(f"{paths.DEBUG_MODULES}/{action.release}/System.map"))
+    _link(ctx, action.build_id, target)
+    record = _record(ctx)
+    record[action.release] = {
+        "abilities": chosen.facts.abilities,
+        "build_id": action.build_id,
+        "origin": chosen.source,
+        "sources": digest,
+        "stamp": stamp(ctx.path(target)),
+    }
+    _write(ctx, record)
+
+
+def _touch(ctx: Context, action: SaveDebug) -> None:
+    """Record that what there is now was looked at and is no better."""
+    record = _record(ctx)
+    if action.release in record:
+        record[action.release]["sources"] = action.digest
+        _write(ctx, record)
 
 
 def _link_name(build_id: str) -> str:
@@ -72,18 +121,6 @@ def _link_name(build_id: str) -> str:
 def _link(ctx: Context, build_id: str, target: str) -> None:
     link = ctx.path(_link_name(build_id), follow=False)
     fs.symlink_atomic(os.path.relpath(target, os.path.dirname(_link_name(build_id))), link)  # noqa: PTH120
-
-
-def _note(ctx: Context, action: SaveDebug, source: str, facts: elf.ElfFacts, mark: str) -> None:
-    record = _record(ctx)
-    record[action.release] = {
-        "abilities": facts.abilities,
-        "build_id": action.build_id,
-        "origin": source,
-        "sources": action.digest,
-        "stamp": mark,
-    }
-    _write(ctx, record)
 
 
 def _record(ctx: Context) -> dict[str, dict[str, Any]]:

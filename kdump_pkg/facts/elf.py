@@ -13,11 +13,14 @@ from kdump_pkg.errors import BadImageError
 T = TypeVar("T")
 
 
+ABILITIES = ("none", "symbols", "BTF", "BTF+symbols", "DWARF")
+
+
 @dataclass(frozen=True)
 class ElfFacts:
     build_id: str | None
     abilities: str
-    """`DWARF`, `BTF+symbols`, `BTF`, `symbols` or `none`."""
+    """One of ABILITIES, which go from the least to the most."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ def inspect_file(path: Path) -> ElfFacts:
 def linkage(data: bytes, name: str) -> Linkage:
     """Raises BadImageError when DATA is no ELF file."""
     return _parse(io.BytesIO(data), name, lambda elf: Linkage(_interpreter(elf), _needed(elf), _machine(elf)))
+
+
+def better(one: str, other: str) -> bool:
+    """Whether abilities ONE are more than OTHER."""
+    return ABILITIES.index(one) > ABILITIES.index(other)
 
 
 def inspect_bytes(data: bytes, name: str) -> ElfFacts:

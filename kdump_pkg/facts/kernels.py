@@ -30,7 +30,7 @@ def read_kernels(ctx: Context, packages: Packages, *, want_build_id: bool = True
 
 def natural(text: str) -> list[tuple[int, str]]:
     """Sort key that takes 6.9 for older than 6.12."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def _read_kernel(ctx: Context, packages: Packages, release: str, known: dict[str, Any], want: bool) -> Kernel:

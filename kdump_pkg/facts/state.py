@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def read_own_file(ctx: Context, name: str) -> OwnFile:
     """A generated text file; it is pristine while the checksum in its header fits the rest."""
     data = ctx.read_bytes(name)
     if data is None:
-        return OwnFile(name, None)
+        there = os.path.lexists(ctx.path(name, follow=False))
+        return OwnFile(name, None, problem="no text file that can be read" if there else None)
     text = data.decode("utf-8", "replace")
     found = re.search(rf"^{re.escape(CHECKSUM)}([0-9a-f]{{64}})\n", text, re.MULTILINE)
     if found is None:

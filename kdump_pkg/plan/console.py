@@ -65,7 +65,6 @@ class Console:
     reserved: int | None = None
     method: str | None = None
     least_kib: int | None = None
-    directory: str | None = None
     result: str | None = None
     final: Line | None = None
 
@@ -78,8 +77,8 @@ def clean(raw: bytes) -> str:
 
 
 def ends(raw: bytes) -> bool:
-    """Whether nothing more is to be expected after this line, though the machine may go on for ever."""
-    return bool(re.search(rb"kdump-save: final (halt|shell)", raw))
+    """Whether nothing more is to be expected after this line, though the machine goes on for ever."""
+    return re.search(rb"kdump-save: final (halt|shell)", raw) is not None
 
 
 def lines(raw: Iterable[tuple[float, bytes]]) -> tuple[Line, ...]:
@@ -108,7 +107,6 @@ def read(said: Sequence[Line]) -> Console:
         reserved=int(reserved) if reserved else None,
         method=_found(before, rf"{MARK}loaded by (-\w)"),
         least_kib=int(least) if least else None,
-        directory=_found(capture, r"kdump-save: saved (/.*) result="),
         result=_found(capture, r"kdump-save: saved .* result=(\w+)"),
         final=capture[final_at] if final_at is not None else None,
     )

@@ -35,7 +35,7 @@ def _reason(kernel: Kernel, kept: DebugKernel | None) -> str | None:
 
 def _drops(config: Config, facts: Facts) -> list[Action]:
     """Kept as long as the kernel is installed or there is a dump of it, then for `keep_debug` releases more."""
-    installed = {k.release for k in facts.kernels if k.usable}
+    installed = {k.release for k in facts.kernels if k.vmlinuz}
     needed = installed | facts.dump_releases | {facts.boot.running}
     spare = [d.release for d in facts.debug if d.recorded and d.release not in needed]  # sorted by the reader
     surplus = spare[: len(spare) - config.keep_debug] if len(spare) > config.keep_debug else []

@@ -167,6 +167,7 @@ def probe_command(files: Files) -> list[str]:
 
 def _machine(files: Files, accelerator: Accelerator, cpu: str, memory: int, append: str) -> list[str]:
     return [
+        "setpriv", "--pdeathsig", "KILL",  # whatever ends us ends the machine
         QEMU, "-accel", {"kvm": "kvm", "tcg": "tcg,thread=multi"}[accelerator], "-cpu", cpu, "-smp", "1",
         "-m", str(memory), "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", files.kernel, "-initrd", files.initrd,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 
 from kdump_pkg import paths, render
@@ -52,7 +53,8 @@ def plan_rebuild(config: Config, facts: Facts, scope: Scope = Scope()) -> Plan:
         load, problems = _load(capture, facts, scope)
         debug, more = plan_debug(config, facts)
         actions += [*load, *debug, *(Remove(path, "left by an interrupted run") for path in facts.leftovers)]
-        warnings += [*problems, *more]
+        broken = [f"{k.problem}: reinstall {k.pkgbase or 'it'}" for k in facts.kernels if k.problem]
+        warnings += [*problems, *broken, *more]
     return Plan(tuple(actions), tuple(warnings), capture)
 
 
@@ -85,6 +87,8 @@ def design_capture(config: Config, facts: Facts) -> Capture:
         )
     if facts.tools.get("makedumpfile") is None:
         raise KdumpError("makedumpfile is not installed", hint="pacman -S makedumpfile")
+    if generator == "mkinitcpio":
+        _check_texts(facts)
     flavour = choose_flavour(config, facts)
     names = modules.wanted(config, facts.target)
     order = modules.insmod_order(facts.modules, names)
@@ -95,6 +99,32 @@ def design_capture(config: Config, facts: Facts) -> Capture:
     releases = (*(k.release for k in facts.kernels if k.usable), facts.boot.running or "")
     chosen = level.choose(config.dump_level, releases, facts.tools.get("makedumpfile"))
     return _assemble(config, facts, kernel, generator, flavour, names, order.files, chosen)
+
+
+# Without these neither `mkinitcpio -P` nor we can make an image from a user's own file.
+NEEDED: dict[str, str] = {r"^\s*PRESETS=": "PRESETS", r"^\s*\w+_kver=": "kver", r"^\s*\w+_(image|uki)=": "image"}
+NEEDED_DERIVED: dict[str, str] = {r"^[^#\n]*\bkdump\b": "hook kdump"}
+
+
+def _check_texts(facts: Facts) -> None:
+    """Refuse what can be no edit of a user's but damage: the last good image must not be built over from it."""
+    for file, needed in ((facts.derived, NEEDED_DERIVED), (facts.preset, NEEDED)):
+        why = file.problem or _damage(file, needed)
+        if why:
+            raise KdumpError(f"{file.path}: {why}", hint="mend it, or remove it and run kdump-pkg rebuild")
+
+
+def _damage(file: OwnFile, needed: dict[str, str]) -> str | None:
+    if file.data is None or file.pristine:
+        return None
+    try:
+        text = file.data.decode()
+    except UnicodeDecodeError:
+        return "not a text file"
+    if "\0" in text:
+        return "not a text file"
+    lacking = [name for pattern, name in needed.items() if not re.search(pattern, text, re.MULTILINE)]
+    return f"it has no {' and no '.join(lacking)}" if lacking else None
 
 
 def _assemble(
@@ -278,7 +308,7 @@ def _without_capture(config: Config, facts: Facts, scope: Scope) -> Plan:
     warnings: list[str] = []
     if scope.images:
         debug, warnings = plan_debug(config, facts)
-        actions += [*_cache(facts), *debug]
+        actions += debug
     return Plan(tuple(actions), tuple(warnings))
 
 

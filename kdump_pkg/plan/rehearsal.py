@@ -8,9 +8,12 @@ from typing import Protocol
 
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import Capture, Config, Facts, Kernel
-from kdump_pkg.plan.console import Console
+from kdump_pkg.plan.console import Console, ends
 from kdump_pkg.plan.machine import Accelerator, Controller, choose_controller, choose_file_system
 from kdump_pkg.plan.rebuild import design_capture
+
+# How kexec(8) and the kernel say that the reservation can't hold what is to be loaded.
+NO_PLACE = r"Could not find a free area of memory|locate_hole failed|Cannot assign requested address"
 
 
 class Directory(Protocol):
@@ -160,8 +163,6 @@ def judge(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> Verdict:
     """The verdict: the disk decides whether it was captured, the console says why not."""
     console, capture, meta = ran.console, rehearsal.capture, dict(saved.meta)
     reason, line = _failure(rehearsal, ran, saved)
-    end = console.final.seconds if console.final and ran.timed_out else ran.seconds
-    came_back = console.crash is not None and (console.final is not None or not ran.timed_out)
     least = meta.get("min_available_kib", "")
     return Verdict(
         captured=reason is None,
@@ -173,7 +174,7 @@ def judge(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> Verdict:
         makedumpfile_readable=saved.readable,
         panic_line=saved.panic_line or (console.crash.text if console.crash else None),
         seconds_total=round(ran.seconds, 1),
-        seconds_panic_to_reboot=round(end - console.crash.seconds, 1) if console.crash and came_back else None,
+        seconds_panic_to_reboot=_until_reboot(ran),
         min_available_kib=int(least) if least.isdigit() else console.least_kib,
         reserved_bytes=console.reserved,
         crashkernel=rehearsal.wish.crashkernel,
@@ -192,6 +193,16 @@ def judge(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> Verdict:
     )
 
 
+def _until_reboot(ran: Ran) -> float | None:
+    """To the end of the machine; or to the announcement of an end that never comes. None if it just hung."""
+    crash, final = ran.console.crash, ran.console.final
+    if crash is None:
+        return None
+    if not ran.timed_out:
+        return round(ran.seconds - crash.seconds, 1)
+    return round(final.seconds - crash.seconds, 1) if final and ends(final.text.encode()) else None
+
+
 def _failure(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> tuple[str | None, str | None]:
     """Why it is no capture, and the console's line on it; None when it is one."""
     console = ran.console
@@ -203,6 +214,8 @@ def _failure(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> tuple[str | None, 
         wish = rehearsal.wish
         if console.reserved == 0:
             return f"crashkernel={wish.crashkernel} reserved nothing in a machine of {wish.memory_mib} MiB", None
+        if re.search(NO_PLACE, console.refused):
+            return f"crashkernel={wish.crashkernel} has no place for the capture kernel; reserve more", console.refused
         return console.refused, None
     if console.trouble:
         return console.trouble, console.trouble_line

@@ -16,6 +16,7 @@ from kdump_pkg import config as configuration
 from kdump_pkg import reconcile, rehearsal
 from kdump_pkg.apply import rehearsal as stage
 from kdump_pkg.context import Context
+from kdump_pkg.plan import machine
 from kdump_pkg.plan import rehearsal as plan
 from tests.lab import packages, vm
 from tests.lab.common import say
@@ -145,7 +146,7 @@ def _crash(ctx: Context, work: Path, image: str, cmdline: str, release: str, dis
         "/methods": b"-s -c\n",
     }
     initrd = work / "first-stage.img"
-    initrd.write_bytes(stage.first_stage(ctx, plan.FIRST_STAGE, plan.PROGRAMS, files))
+    initrd.write_bytes(stage.first_stage(ctx, machine.FIRST_STAGE, machine.PROGRAMS, files))
     kernel = ctx.path(f"/usr/lib/modules/{release}/vmlinuz")
     append = "crashkernel=256M quiet panic=1 mitigations=off printk.devkmsg=on"
     result = vm.boot(kernel=kernel, initrd=initrd, append=append, disk=disk, timeout=600)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from .common import LabError, Text, cache, explain, locked, need, remove, run
+from .common import LabError, Text, cache, explain, locked, need, run
 
 ENTER = """
 root=$1; shift
@@ -120,8 +120,10 @@ class Clone(Chroot):
         """Give it all back."""
         if self.overlaid:
             run(["umount", "--lazy", self.path], check=False)
-        self._alive.close()
+        for part in (self.path, self.upper, self._home / "work"):
+            shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(self._home, ignore_errors=True)
+        self._alive.close()
 
 
 def _copy(layers: Sequence[Path], dest: Path) -> None:
@@ -131,12 +133,12 @@ def _copy(layers: Sequence[Path], dest: Path) -> None:
 
 
 def _sweep(home: Path) -> None:
-    """Take away the clones of processes that died: nobody holds their lock any more."""
+    """Take away the clones of processes that died: nobody holds their lock any more, or ever will."""
     for clone in home.iterdir():
-        with (clone / "alive").open("a") as handle:
-            try:
+        try:
+            with (clone / "alive").open() as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        except (BlockingIOError, FileNotFoundError):
+            continue  # in use, or going away right now
         run(["umount", "--lazy", clone / "root"], check=False)
-        remove(clone)
+        shutil.rmtree(clone, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -22,14 +22,14 @@ STOCK = "var/cache/pacman/pkg"
 class ArchRoot(Clone):
     """A root to install, upgrade and break things in; see `chroot` for what a command in it can't reach."""
 
-    def __init__(self, generator: Generator) -> None:
-        super().__init__([layer(generator), base() / "root"])
+    def __init__(self, generator: Generator, above: Sequence[Path] = ()) -> None:
+        super().__init__([*above, layer(generator), base() / "root"])
         self.generator = generator
 
     def pacman(self, *args: str | Path, check: bool = True, echo: bool = False, timeout: float = 900) -> Text:
         """pacman, asking nothing and in no colours; a Path is a package of the host and is brought in first."""
         words = [self.bring(arg) if isinstance(arg, Path) else arg for arg in args]
-        argv = ["pacman", "--noconfirm", "--color=never", "--noprogressbar", *words]
+        argv = ["pacman", "--noconfirm", "--color=never", *words]
         return self.run(argv, check=check, echo=echo, timeout=timeout)
 
     def bring(self, package: Path) -> str:
@@ -39,12 +39,12 @@ class ArchRoot(Clone):
 
     def versions(self) -> dict[str, str]:
         """What pacman says is installed."""
-        return dict(line.split(" ", 1) for line in self.pacman("-Q").stdout.splitlines())
+        return dict(line.split(" ", 1) for line in self.run(["pacman", "-Q"]).stdout.splitlines())
 
 
 @contextmanager
-def open_root(*, generator: Generator = "mkinitcpio") -> Iterator[ArchRoot]:
-    """A clone of the root whose images this generator builds; gone when the block ends."""
+def open_root(*, generator: Generator = "mkinitcpio", above: Sequence[Path] = ()) -> Iterator[ArchRoot]:
+    """A clone of the root whose images this generator builds, with layers `above` it; gone when the block ends."""
     if generator == "mkinitcpio" and mkinitcpio_prefix() is None:
         raise LabError(
             "no mkinitcpio on this machine: set KDUMP_TEST_MKINITCPIO to where one is installed, or use dracut"
@@ -52,7 +52,7 @@ def open_root(*, generator: Generator = "mkinitcpio") -> Iterator[ArchRoot]:
     with locked("root"):
         base()
         layer(generator)
-    root = ArchRoot(generator)
+    root = ArchRoot(generator, above)
     try:
         yield root
     finally:

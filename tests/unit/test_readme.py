@@ -212,7 +212,7 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
     "unknown option": lambda ctx: _config(ctx, "kernl = linux"),
     "wrong value": lambda ctx: _config(ctx, "timeout = soon"),
     "edited": lambda ctx: _finding(
-        replace(FRESH, derived=OwnFile(paths.DERIVED_CONFIG, b"mine\n", pristine=False)), "configuration"
+        replace(FRESH, derived=OwnFile(paths.DERIVED_CONFIG, b"HOOKS=(base kdump)\n", pristine=False)), "configuration"
     ).splitlines()[0],
     "old makedumpfile": lambda ctx: _finding(replace(FRESH, boot=replace(FRESH.boot, running="7.1.0")), "dump level"),
     "chroot": lambda ctx: (

@@ -274,7 +274,6 @@ def test_how_far_it_came(lines: list[str], stage_: str) -> None:
 def test_a_good_console_gives_its_figures() -> None:
     found = said(*GOOD)
     assert (found.reserved, found.method, found.least_kib, found.result) == (268435456, "-s", 4321, "complete")
-    assert found.directory == f"/var/crash/{DUMP}"
     assert found.crash == console.Line(3.0, CRASH)
     assert found.final == console.Line(8.0, "kdump-save: final reboot")
     assert found.trouble is None and found.refused is None
@@ -355,6 +354,12 @@ def test_a_final_action_that_never_ends_is_timed_to_its_announcement() -> None:
     assert verdict.seconds_panic_to_reboot == 5.0
 
 
+def test_a_capture_that_hangs_in_the_end_says_so() -> None:
+    verdict = plan.judge(designed(), ran(*GOOD, seconds=600, timed_out=True), COMPLETE)
+    assert verdict.captured and verdict.seconds_panic_to_reboot is None
+    assert "it did not reboot" in rehearsal.report(verdict)
+
+
 def saved(**changes: Any) -> plan.Saved:
     return dataclasses.replace(COMPLETE, **changes)
 
@@ -374,6 +379,11 @@ def saved(**changes: Any) -> plan.Saved:
         (
             ran(FIRST[0], "kdump-rehearsal: failed: the kernel took no capture kernel: kexec -s: no;"), plan.Saved(),
             "the kernel took no capture kernel: kexec -s: no;", None,
+        ),
+        (
+            ran(FIRST[0], "kdump-rehearsal: failed: kexec -s: Cannot assign requested address;"), plan.Saved(),
+            "crashkernel=256M has no place for the capture kernel; reserve more",
+            "kexec -s: Cannot assign requested address;",
         ),
         (
             ran(*FIRST, timed_out=True), plan.Saved(),

@@ -5,12 +5,22 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
+from collections.abc import Callable
 
 import pytest
 
 from kdump_pkg import ui
 from kdump_pkg.model import Config, Finding
+from kdump_pkg.run import SystemRunner
 from tests.fakes import facts
+
+
+class Immediately:
+    """A thread that does its work when it is started."""
+
+    def __init__(self, target: Callable[[], None], daemon: bool) -> None:
+        self.start, self.join = target, lambda: None
 
 
 class Terminal(io.StringIO):
@@ -48,10 +58,21 @@ def test_progress_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: py
         pass
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr(ui.threading.Event, "wait", lambda self, timeout: next(ticks))
-    ticks = iter([False, True])
+    ticked = threading.Event()
+
+    class Done:
+        """Over as soon as one tick was seen."""
+
+        def wait(self, timeout: float) -> bool:
+            return bool(sys.stderr.getvalue()) and (ticked.set() or True)  # type: ignore[attr-defined,func-returns-value]
+
+        def set(self) -> None:
+            pass
+
+    monkeypatch.setattr(ui.threading, "Event", Done)
+    monkeypatch.setattr(ui.threading, "Thread", Immediately)
     with ui.progress("working"):
-        pass
+        assert ticked.is_set()
     text = sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert "working … 0 s" in text
     assert text.endswith("\r\033[K")
@@ -63,6 +84,14 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert value["config"]["drivers"] == ["auto"]
     assert value["facts"]["boot"]["crash_size"] == 256 << 20
     assert (value["data"], value["set"], value["none"]) == ("\ufffd", ["a"], None)
+
+
+@pytest.mark.spawns
+def test_only_data_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    for wanted in (True, False):
+        with ui.only_data(wanted):
+            SystemRunner()(["echo", "noise"], capture=False)
+    assert capfd.readouterr() == ("noise\n", "noise\n")
 
 
 @pytest.mark.parametrize(
