@@ -13,7 +13,7 @@ import pytest
 from kdump_pkg.context import Context
 from kdump_pkg.run import SystemRunner
 from tests.fakes import FakeRunner
-from tests.guard import Forbidden, Guard, guarded, install
+from tests.guard import Forbidden, Guard, guarded, install, release
 
 # Before Hypothesis is imported: it keeps its tables beside the sources otherwise.
 TABLES = os.environ.setdefault(
@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (REPO / "tests" / "shell") in item.path.parents:
             item.add_marker("spawns")  # scripts are what is tested there
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        release()
 
 
 @pytest.fixture(autouse=True)

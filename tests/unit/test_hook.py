@@ -94,7 +94,7 @@ def system(root: Path) -> Path:
 # --- import budget --------------------------------------------------------------------------------------------------
 
 HEAVY = {
-    "configobj", "validate", "elftools", "pyalpm", "argparse", "logging", "asyncio", "http", "email", "urllib",
+    "configobj", "validate", "elftools", "pyalpm", "argparse", "logging", "asyncio", "http", "email", "urllib.request",
     "unittest", "difflib", "textwrap", "importlib.metadata", "multiprocessing", "concurrent",
 }  # fmt: skip
 
@@ -151,14 +151,15 @@ def test_deciding_imports_next_to_nothing() -> None:
 def test_module_that_is_gone_is_one_line(system: Path, name: str, entries: dict[str, str]) -> None:
     make_tree(system, dict(entries))
     before = snapshot(system)
-    for verb in ("preset", "rebuild"):
-        done = start(system, verb)
-        assert done.returncode == 1
-        (line,) = done.stderr.splitlines()
-        assert line.startswith(f"==> ERROR: kdump-pkg: Python can't import {name}")
-        assert "what is armed stays armed" in line
-        assert "pacman -S python-" in line
-        assert done.stdout == ""
+    first = start(system, "preset")  # 95 meets the same in the same transaction, and says it
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    done = start(system, "rebuild")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"==> ERROR: kdump-pkg: Python can't import {name}")
+    assert "what is armed stays armed" in line
+    assert "pacman -S python-" in line
+    assert done.stdout == ""
     assert snapshot(system) == before
 
 
