@@ -218,7 +218,6 @@ class Capture:
     target: Target
     level: int
     level_reason: str | None
-    compress: str
     cmdline: str
     fingerprint: str
     env: bytes

@@ -16,9 +16,7 @@ from tests.fakes import FakeRunner
 from tests.guard import Forbidden, Guard, guarded, install, release
 
 # Before Hypothesis is imported: it keeps its tables beside the sources otherwise.
-TABLES = os.environ.setdefault(
-    "HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(tempfile.gettempdir(), f"hypothesis-{os.getuid()}")
-)
+TABLES = os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis-{os.getuid()}")
 REPO = Path(__file__).resolve().parents[1]
 
 

@@ -1,4 +1,4 @@
-"""Fakes that are data, not patches: trees from dictionaries, a runner with a script, kernels and packages made by hand."""
+"""Fakes are data, not patches: trees from dictionaries, a runner with a script, kernels and packages made by hand."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 
 from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError
-from kdump_pkg.model import Boot, Facts, Kernel, ModuleIndex, OwnFile, SystemImages, Target
+from kdump_pkg.model import Boot, Config, Facts, Kernel, ModuleIndex, OwnFile, SystemImages, Target
 from kdump_pkg.run import Result, explain
 
 RELEASE = "6.12.1-arch1-1"
 BUILD_ID = "00112233445566778899aabbccddeeff00112233"
 UUID = "0f0e0d0c-1111-2222-3333-444455556666"
+DEFAULTS = Config()
 
 
 # --- trees --------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
             facts = path.lstat()
             content: object = None
             if path.is_symlink():
-                content = os.readlink(path)
+                content = os.readlink(path)  # noqa: PTH115 - as it is written
             elif path.is_file():
                 content = path.read_bytes() if facts.st_size < 1 << 24 else facts.st_size
             time = None if path.is_dir() and not path.is_symlink() else (facts.st_mtime_ns, facts.st_ino)
@@ -342,8 +343,8 @@ def module_index(release: str = RELEASE) -> ModuleIndex:
         file, _, needs = line.partition(":")
         depends[file] = tuple(needs.split())
     names = {file.rsplit("/", 1)[1].removesuffix(".ko.zst"): file for file in depends}
-    soft = {"ext4": ("crypto-crc32c",)}
-    aliases = {"crypto_crc32c": ("crc32c_generic",), "fs_ext4": ("ext4",)}
+    soft: dict[str, tuple[str, ...]] = {"ext4": ("crypto-crc32c",)}
+    aliases: dict[str, tuple[str, ...]] = {"crypto_crc32c": ("crc32c_generic",), "fs_ext4": ("ext4",)}
     return ModuleIndex(release, names, depends, soft, aliases, frozenset({"sd_mod"}))
 
 

@@ -3,7 +3,6 @@
 The hook can't be taken out again (PEP 578), so there is one for the whole run, which the guard of the moment answers.
 """
 
-# ruff: noqa: PTH - as low as the events are
 from __future__ import annotations
 
 import os
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-SPAWNS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.spawn"})
+SPAWNS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.system"})
 
 # Event to the places of its path arguments and of their directory descriptors (None: it takes none).
 PATHS: dict[str, tuple[tuple[int, int | None], ...]] = {
@@ -34,7 +33,7 @@ PATHS: dict[str, tuple[tuple[int, int | None], ...]] = {
 
 
 class Forbidden(BaseException):
-    """A test reached for the machine. No Exception, so that the code under test can't take it for an error to handle."""
+    """A test reached for the machine. No Exception: the code under test must not take it for an error to handle."""
 
 
 class Guard:

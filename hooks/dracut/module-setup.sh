@@ -85,7 +85,7 @@ install_tools() {
     busybox=$(type -P busybox) && applets=" $("$busybox" --list | tr '\n' ' ')"
     # busybox's findfs knows no partitions' names
     grep -q "_DEVICE='PART" "$capture_env" && inst_multiple findfs
-    for name in sh cat date dd findfs halt kill mkdir mount mv poweroff reboot rm sed sleep stat sync umount "$@"; do
+    for name in sh date dd findfs halt mkdir mount mv poweroff reboot rm sed sleep stat sync umount "$@"; do
         tool "$name"
     done
     inst_multiple makedumpfile
@@ -100,19 +100,20 @@ install_hooks() {
     echo 'rd.shell=0 rd.emergency=reboot' >"$initdir/etc/cmdline.d/kdump-pkg.conf"
 }
 
-# A failed boot goes the same way as a crash: what would be an emergency shell, waiting for a password for ever, is one
-# more try at the capture, which ends in a reboot.
+# A failed boot ends in it too: what would be an emergency shell, waiting for a password for ever, is one more name of
+# this unit.
 install_unit() {
-    local target unit=$systemdsystemunitdir/kdump-capture.service limits=/etc/systemd/system/kdump-capture.service.d
+    local name unit=$systemdsystemunitdir/kdump-capture.service own=/etc/systemd/system
 
     inst_simple "$unit"
-    for target in initrd emergency rescue; do
-        mkdir -p "$initdir$systemdsystemunitdir/$target.target.wants"
-        ln -sfn ../kdump-capture.service "$initdir$systemdsystemunitdir/$target.target.wants/kdump-capture.service"
+    mkdir -p "$initdir$systemdsystemunitdir/initrd.target.wants" "$initdir$own/kdump-capture.service.d"
+    ln -sfn "$unit" "$initdir$systemdsystemunitdir/initrd.target.wants/kdump-capture.service"
+    for name in emergency rescue; do
+        ln -sfn "$unit" "$initdir$own/$name.service"
     done
     # its own limit, and time for the device units before it
-    mkdir -p "$initdir$limits"
-    printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) >"$initdir$limits/limit.conf"
+    printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) \
+        >"$initdir$own/kdump-capture.service.d/limit.conf"
 }
 
 install() {

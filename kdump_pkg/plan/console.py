@@ -40,6 +40,7 @@ TROUBLES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"kdump-save: step (\w+ failed.*)"), "{}"),
     (re.compile(r"kdump-save: (not done after .*)"), "kdump-save was {}"),
     (re.compile(r"kdump-init: (.*(?<!can't be loaded))$"), "the image's init said: {}"),  # drivers may find no device
+    (re.compile(r"dracut[^:]*: (FATAL: .*)"), "the image gave up: {}"),
     (re.compile(r"(You are in (?:rescue|emergency) mode)"), "the image gave up: {}"),
 )
 

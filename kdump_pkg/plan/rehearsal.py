@@ -8,9 +8,9 @@ from typing import Protocol
 
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import Capture, Config, Facts, Kernel
+from kdump_pkg.plan.capture import design_capture
 from kdump_pkg.plan.console import Console, ends
 from kdump_pkg.plan.machine import Accelerator, Controller, choose_controller, choose_file_system
-from kdump_pkg.plan.rebuild import design_capture
 
 # How kexec(8) and the kernel say that the reservation can't hold what is to be loaded.
 NO_PLACE = r"Could not find a free area of memory|locate_hole failed|Cannot assign requested address"

@@ -17,7 +17,8 @@ from kdump_pkg.model import (
     SaveDebug,
     WriteFile,
 )
-from kdump_pkg.plan.rebuild import load_obstacle, target_text
+from kdump_pkg.plan.capture import target_text
+from kdump_pkg.plan.rebuild import load_obstacle
 
 REBUILD = "kdump-pkg rebuild"
 

@@ -44,6 +44,8 @@ cd /
 exec setpriv --bounding-set=-sys_boot,-sys_module --inh-caps=-sys_boot,-sys_module -- "$@"
 """
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb", "TZ": "UTC"}
+# Directories can be renamed as anywhere else; nothing in a clone has to outlive a crash of the host.
+OVERLAY = "redirect_dir=on,volatile"
 CONFINED = ("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-euc", ENTER, "lab-chroot")
 
 
@@ -103,7 +105,7 @@ class Clone(Chroot):
         for part in (self.path, self.upper, self._home / "work"):
             part.mkdir(mode=0o755)
         options = f"lowerdir={':'.join(map(str, layers))},upperdir={self.upper},workdir={self._home / 'work'}"
-        mounted = run(["mount", "-t", "overlay", "-o", options, "kdump-lab", self.path], check=False)
+        mounted = run(["mount", "-t", "overlay", "-o", f"{OVERLAY},{options}", "kdump-lab", self.path], check=False)
         self.overlaid = mounted.returncode == 0
         if not self.overlaid:
             _copy(layers, self.path)

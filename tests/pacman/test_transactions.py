@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab import archpkg, packages
-from tests.lab.base import layer
-from tests.lab.common import digest, once, run
 from tests.lab.fixtures import WITHOUT_MKINITCPIO
-from tests.lab.root import ArchRoot, Generator, mkinitcpio_prefix, open_root
+from tests.lab.root import ArchRoot, mkinitcpio_prefix, open_root
+from tests.pacman.conftest import MAIN
 
 pytestmark = pytest.mark.pacman
 
@@ -23,48 +21,13 @@ IMAGE = "boot/initramfs-linux-kdump.img"
 DERIVED = "etc/mkinitcpio-kdump.conf"
 PRESET = "etc/mkinitcpio.d/kdump.preset"
 DEBUG = "usr/lib/debug/lib/modules"
-CONFIG = "drivers = virtio_pci, virtio_blk\n"
 FAILED = "command failed to execute correctly"
 
 needs_mkinitcpio = pytest.mark.skipif(mkinitcpio_prefix() is None, reason=WITHOUT_MKINITCPIO)
 GENERATORS = [pytest.param("mkinitcpio", marks=needs_mkinitcpio), "dracut"]
-MAIN: Generator = "mkinitcpio" if mkinitcpio_prefix() else "dracut"
-
-
-@pytest.fixture(scope="session")
-def package() -> Path:
-    return packages.kdump_pkg(REPO)
-
-
-@pytest.fixture(params=[MAIN])
-def armed(request: pytest.FixtureRequest, package: Path) -> Iterator[ArchRoot]:
-    """A root in which the older kernel and kdump-pkg were installed in one transaction."""
-    generator: Generator = request.param
-    with open_root(generator=generator, above=[armed_layer(generator, package)]) as root:
-        yield root
 
 
 both_generators = pytest.mark.parametrize("armed", GENERATORS, indirect=True)
-
-
-@pytest.fixture
-def with_mkinitcpio(armed: ArchRoot) -> ArchRoot:
-    if armed.generator != "mkinitcpio":
-        pytest.skip(WITHOUT_MKINITCPIO)
-    return armed
-
-
-def armed_layer(generator: Generator, package: Path) -> Path:
-    """What that transaction wrote, kept for as long as neither the lab nor our package changes."""
-    kernel = packages.kernel("6.12")
-
-    def make(dest: Path) -> None:
-        with open_root(generator=generator) as root:
-            (root.path / "etc/kdump-pkg.conf").write_text(CONFIG)
-            said(root, "-U", kernel, package)
-            run(["cp", "-a", root.detach(), dest])
-
-    return once(f"armed/{generator}-{digest(layer(generator).name, kernel.parent.name, package.parent.name)}", make)
 
 
 def said(root: ArchRoot, *args: str | Path) -> str:

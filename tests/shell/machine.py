@@ -25,8 +25,9 @@ CRASH_TIME = 1795420014
 CRASH_NAME = f"2026-11-23T07-46-54Z-{RELEASE}"
 
 # A clock that only moves when somebody sleeps: tests of time limits take no time.
-SLEEP = """read -r up rest <"$KDUMP_ROOT/proc/uptime"
-echo "$((${up%%.*} + 1)).00 $rest" >"$KDUMP_ROOT/proc/uptime.$$" && mv "$KDUMP_ROOT/proc/uptime.$$" "$KDUMP_ROOT/proc/uptime"
+SLEEP = """clock=$KDUMP_ROOT/proc/uptime
+read -r up rest <"$clock"
+echo "$((${up%%.*} + 1)).00 $rest" >"$clock.$$" && mv "$clock.$$" "$clock"
 exec /bin/sleep 0.02"""
 # The last two arguments are the core and the file to write.
 MAKEDUMPFILE = """while [ $# -gt 2 ]; do shift; done
@@ -111,7 +112,7 @@ class Machine:
             shim.chmod(0o755)
         argv = self._argv(REPO / script, args)
         self._hand_over()
-        nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        nobody = NOBODY if os.geteuid() == 0 else None
         with self.path("output").open("w+") as output:  # no pipe: the watchdog would keep it open
             process = subprocess.Popen(
                 argv,
@@ -121,7 +122,9 @@ class Machine:
                 cwd="/",
                 env={"KDUMP_ROOT": str(self.root), "PATH": f"{self.path('shims')}:/usr/bin:/bin"},
                 start_new_session=True,
-                **nobody,  # type: ignore[arg-type]
+                user=nobody,
+                group=nobody,
+                extra_groups=None if nobody is None else [],
             )
             try:
                 self._wait(process, until)
@@ -136,7 +139,8 @@ class Machine:
         """Run kdump-save with these settings; the markers it printed."""
         self.write("kdump/env", quoted(settings(**changes)))
         self.run("hooks/kdump-save", str(self.path("kdump/env")), until=until)
-        return [line.removeprefix("kdump-save: ") for line in self.output.splitlines() if line.startswith("kdump-save: ")]
+        said = (line.partition("kdump-save: ") for line in self.output.splitlines())
+        return [text for before, mark, text in said if mark and not before]
 
     def calls(self, tool: str = "") -> list[str]:
         log = self.path("calls")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kdump_pkg import __main__, cli, fs, paths, reconcile
+from kdump_pkg import __main__, cli, facts, fs, paths, reconcile
 from kdump_pkg.apply.images import BuildError
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
@@ -172,7 +172,12 @@ def test_reader_that_went_away(system: FakeRunner, root: Path, monkeypatch: pyte
 def test_entry_point(argv: list[str], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr("sys.argv", ["kdump-pkg", *argv])
-    monkeypatch.setattr(where, lambda args: seen.append(args) or 7)
+
+    def record(args: list[str]) -> int:
+        seen.append(args)
+        return 7
+
+    monkeypatch.setattr(where, record)
     monkeypatch.setattr("sys.stdout.reconfigure", lambda **k: None, raising=False)
     monkeypatch.setattr("sys.stderr.reconfigure", lambda **k: None, raising=False)
     assert __main__.run() == 7
@@ -186,15 +191,14 @@ def test_plan_and_execution_share_the_lock(system: FakeRunner, root: Path, monke
     """Facts are read under it too: hook and user never act on what the other has just changed."""
     ctx = Context(root=root)
     held: list[bool] = []
-    real = reconcile.collect
 
     def collect(*args: object) -> object:
         with pytest.raises(KdumpError, match="another kdump-pkg"), fs.lock(root / "run/kdump-pkg.lock"):
             pytest.fail("not held")
         held.append(True)
-        return real(ctx, Config())
+        return facts.collect(ctx, Config())
 
-    monkeypatch.setattr(reconcile, "collect", collect)
+    monkeypatch.setattr("kdump_pkg.reconcile.collect", collect)
     reconcile.rebuild(ctx, Config(), Scope(), lambda text: None)
     assert held == [True]
 

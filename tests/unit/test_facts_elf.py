@@ -69,7 +69,7 @@ GOOD = elf(sections=(".BTF", ".symtab"))
     ],
 )
 def test_no_elf(data: bytes) -> None:
-    with pytest.raises(BadImageError, match="^x: not an ELF file$"):
+    with pytest.raises(BadImageError, match=r"^x: not an ELF file$"):
         inspect(data)
 
 
@@ -133,7 +133,7 @@ def test_property_flipped_bytes_never_surprise(flips: list[tuple[int, int]]) -> 
 @pytest.mark.parametrize("entry", [None, Hole(1 << 30), Link("x")], ids=["directory", "1 GiB of zeros", "loop"])
 def test_files(root: Path, entry: Hole | Link | None) -> None:
     make_tree(root, {"x": entry})
-    with pytest.raises(BadImageError, match="x: not a"):
+    with pytest.raises(BadImageError, match=r"x: not a"):
         facts.inspect_file(root / "x")
 
 

@@ -64,7 +64,7 @@ bash = pytest.mark.spawns
         pytest.param({MAIN: ""}, "", "", id="empty"),
         pytest.param({MAIN: "# HOOKS=(x)\n\n"}, "", "", id="comments"),
         pytest.param(
-            {MAIN: "HOOKS=(base)", f"{DROPINS}/10-a.conf": "HOOKS+=(udev)\nMODULES+=(x)"}, "base udev", "x", id="drop-in"
+            {MAIN: "HOOKS=(base)", f"{DROPINS}/10-a.conf": "HOOKS+=(b)\nMODULES+=(x)"}, "base b", "x", id="drop-in"
         ),
         pytest.param(
             {MAIN: "HOOKS=(base)", f"{DROPINS}/10.conf": "HOOKS+=(ten)", f"{DROPINS}/9.conf": "HOOKS+=(nine)"},

@@ -211,7 +211,7 @@ def test_leftovers(ctx: Context, root: Path) -> None:
         f"{paths.LAST_GOOD}/.kdump-pkg-1-image", f"{paths.DEBUG_MODULES}/6.12/.kdump-pkg-1-vmlinux",
         f"{paths.DEBUG_BUILD_ID}/ab/.kdump-pkg-1-cd.debug", f"{paths.RUN}/.kdump-pkg-1-loaded.json",
     ]  # fmt: skip
-    make_tree(root, {name: "" for name in [*names, "/boot/other", "/etc/kdump-pkg.conf"]})
+    make_tree(root, dict.fromkeys([*names, "/boot/other", "/etc/kdump-pkg.conf"], ""))
     assert sorted(state.read_leftovers(ctx, IMAGE)) == sorted(names)
 
 

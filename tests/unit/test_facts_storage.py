@@ -39,7 +39,7 @@ def test_ext4_root(root: Path) -> None:
             "/var/crash", "/srv/dumps/", "", "ext4", id="bind mount",
         ),
         pytest.param(
-            [ROOT, "30 21 8:2 /srv /var rw - ext4 /dev/sda2 rw"], "/var/crash", "/srv/crash", "", "ext4", id="bind above",
+            [ROOT, "30 21 8:2 /srv /var rw - ext4 /dev/sda2 rw"], "/var/crash", "/srv/crash", "", "ext4", id="above",
         ),
         pytest.param(
             ["21 1 8:2 /@ / rw - btrfs /dev/sda2 rw,subvolid=256,subvol=/@"],
@@ -50,7 +50,7 @@ def test_ext4_root(root: Path) -> None:
             "/var/crash", "/x/var/crash", "subvol=/@", "btrfs", id="bind inside a subvolume",
         ),
         pytest.param(
-            ["21 1 8:2 /@ / rw - btrfs /dev/sda2 rw,subvol=/@", "22 21 8:2 /@v /var rw - btrfs /dev/sda2 rw,subvol=/@v"],
+            ["21 1 8:2 /@ / rw - btrfs /dev/sda2 subvol=/@", "22 21 8:2 /@v /var rw - btrfs /dev/sda2 subvol=/@v"],
             "/var/crash", "/crash", "subvol=/@v", "btrfs", id="two subvolumes",
         ),
         pytest.param(
@@ -61,7 +61,7 @@ def test_ext4_root(root: Path) -> None:
             [ROOT, "30 21 8:9 / /var rw - xfs /dev/x rw", "31 30 8:2 / /var rw - ext4 /dev/sda2 rw"],
             "/var/crash", "/crash", "", "ext4", id="mounted over",
         ),
-        pytest.param([ROOT, "30 21 8:9 / /va rw - xfs /x rw"], "/var/crash", "/var/crash", "", "ext4", id="prefix only"),
+        pytest.param([ROOT, "30 21 8:9 / /va rw - xfs /x rw"], "/var/crash", "/var/crash", "", "ext4", id="prefix"),
     ],
 )  # fmt: skip
 def test_mounts(root: Path, mounts: list[str], path: str, inner: str, options: str, fstype: str) -> None:

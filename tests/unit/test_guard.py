@@ -1,6 +1,5 @@
 """The guard itself: it must bite, or no other test is safe."""
 
-# ruff: noqa: PTH
 from __future__ import annotations
 
 import contextlib
@@ -21,8 +20,8 @@ OUTSIDE = Path("/tmp/kdump-pkg-guard-test/x")
 
 ATTEMPTS: dict[str, Callable[[], object]] = {
     "write": lambda: OUTSIDE.write_text("x"),
-    "append": lambda: OUTSIDE.open("a"),
-    "update": lambda: Path("/etc/passwd").open("r+"),
+    "append": lambda: Path.open(OUTSIDE, "a"),
+    "update": lambda: os.fdopen(os.open("/etc/passwd", os.O_RDWR)),
     "os.open": lambda: os.open(OUTSIDE, os.O_CREAT | os.O_WRONLY),
     "mkdir": lambda: OUTSIDE.mkdir(),
     "symlink": lambda: OUTSIDE.symlink_to("/"),
@@ -82,7 +81,7 @@ def test_what_it_lets_through(tmp_path: Path, guard: Guard) -> None:
     (tmp_path / "l").symlink_to("/etc/passwd")
     (tmp_path / "l").unlink()  # the link goes, not what it leads to
     shutil.rmtree(tmp_path / "d")
-    with tempfile.TemporaryDirectory() as made, open(os.devnull, "w") as null:
+    with tempfile.TemporaryDirectory() as made, Path(os.devnull).open("w") as null:
         Path(made, "f").write_text("x")
         null.write("x")
     assert Path("/etc/passwd").read_text()

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from kdump_pkg.model import Config, Flavour
 from kdump_pkg.plan.cmdline import ADDED, ADDED_FOR, REMOVED, capture_cmdline
+from tests.fakes import DEFAULTS
 
 
-def kept(system: str | None, flavour: Flavour = "direct", config: Config = Config()) -> str:
+def kept(system: str | None, flavour: Flavour = "direct", config: Config = DEFAULTS) -> str:
     """What is left of the system's own, without what every capture gets."""
     line = capture_cmdline(system, flavour, config)
     ours = " ".join([*ADDED, *ADDED_FOR[flavour]])
@@ -24,7 +25,7 @@ def kept(system: str | None, flavour: Flavour = "direct", config: Config = Confi
         (None, ""),
         ("", ""),
         ("console=ttyS0 root=UUID=1 rw quiet", "console=ttyS0"),
-        ("BOOT_IMAGE=/vmlinuz initrd=/i.img crashkernel=256M@16M console=tty0 console=ttyS0", "console=tty0 console=ttyS0"),
+        ("BOOT_IMAGE=/v initrd=/i.img crashkernel=256M@16M console=tty0 console=ttyS0", "console=tty0 console=ttyS0"),
         ("amd_iommu=on iommu=pt", "amd_iommu=on iommu=pt"),
         ("rd.luks.name=1=root rd.luks.options=discard", "rd.luks.name=1=root rd.luks.options=discard"),
         ("plymouth.enable=0 plymouth.x", ""),

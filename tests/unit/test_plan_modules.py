@@ -91,7 +91,7 @@ NAMES = [f"m{i}" for i in range(8)]
     names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),
 )
 def test_property_every_file_after_its_needs(edges: list[tuple[int, int]], names: list[str]) -> None:
-    """Needs go from higher to lower numbers, so there are no circles; modules.dep lists them closed and nearest first."""
+    """Needs go from higher to lower numbers: no circles; modules.dep lists them closed and nearest first."""
     direct = {i: sorted({b for a, b in edges if a == i and b < i}, reverse=True) for i in range(8)}
 
     def closure(i: int) -> list[int]:

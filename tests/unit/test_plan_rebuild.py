@@ -30,7 +30,7 @@ from kdump_pkg.model import (
 from kdump_pkg.plan.cmdline import LONGEST
 from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
 from kdump_pkg.render import kernel_cache
-from tests.fakes import BUILD_ID, MKINITCPIO_HOOKS, facts, kernel, live_boot, target
+from tests.fakes import BUILD_ID, DEFAULTS, MKINITCPIO_HOOKS, facts, kernel, live_boot, target
 
 DERIVED = "/etc/mkinitcpio-kdump.conf"
 PRESET = "/etc/mkinitcpio.d/kdump.preset"
@@ -39,13 +39,13 @@ ENV = "/var/lib/kdump-pkg/capture.env"
 CACHE = "/var/lib/kdump-pkg/kernels.json"
 
 
-def designed(have: Facts, config: Config = Config()) -> Capture:
+def designed(have: Facts, config: Config = DEFAULTS) -> Capture:
     capture = plan_rebuild(config, have).capture
     assert capture is not None
     return capture
 
 
-def done(have: Facts, config: Config = Config()) -> Facts:
+def done(have: Facts, config: Config = DEFAULTS) -> Facts:
     """The facts after the plan for HAVE was carried out."""
     capture = designed(have, config)
     loaded = Loaded(capture.kernel.release, capture.fingerprint, capture.cmdline, capture.image, "-s")

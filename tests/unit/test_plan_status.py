@@ -9,11 +9,11 @@ import pytest
 from kdump_pkg.model import Config, DebugKernel, Facts, Finding, ImageState, Loaded, OwnFile
 from kdump_pkg.plan.rebuild import plan_rebuild
 from kdump_pkg.plan.status import Status, bad_config_status, plan_status
-from tests.fakes import facts, kernel, live_boot, target
+from tests.fakes import DEFAULTS, facts, kernel, live_boot, target
 from tests.unit.test_plan_rebuild import done
 
 
-def status(have: Facts, config: Config = Config()) -> Status:
+def status(have: Facts, config: Config = DEFAULTS) -> Status:
     return plan_status(config, have, plan_rebuild(config, have))
 
 

@@ -21,7 +21,7 @@ from kdump_pkg.facts.state import read_image
 from kdump_pkg.model import Config, Facts, ImageState, ModuleIndex
 from kdump_pkg.plan import console, machine
 from kdump_pkg.plan import rehearsal as plan
-from kdump_pkg.plan.rebuild import design_capture
+from kdump_pkg.plan.capture import design_capture
 from tests import fakes
 from tests.fakes import RELEASE, UUID, FakeRunner, make_tree
 from tests.tools import tool
@@ -293,6 +293,7 @@ TROUBLE = [
     ("kdump-save: step target failed exit=1: UUID=x did not appear", "target failed exit=1: UUID=x did not appear"),
     ("kdump-save: not done after 600 s, rebooting", "kdump-save was not done after 600 s, rebooting"),
     ("kdump-init: /run can't be mounted", "the image's init said: /run can't be mounted"),
+    ("[ 6.0] dracut: FATAL: No or empty root=", "the image gave up: FATAL: No or empty root="),
     ("You are in emergency mode. After logging in", "the image gave up: You are in emergency mode"),
 ]
 

@@ -17,7 +17,7 @@ from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts.state import read_own_file
 from kdump_pkg.model import Config, SystemImages, Target
 from kdump_pkg.options import OPTIONS
-from tests.fakes import BUILD_ID, MKINITCPIO_HOOKS, kernel, make_tree, target
+from tests.fakes import BUILD_ID, DEFAULTS, MKINITCPIO_HOOKS, kernel, make_tree, target
 
 IMAGES = SystemImages(
     "mkinitcpio", "41", "systemd", MKINITCPIO_HOOKS, ("dm_crypt",), ("/usr/bin/x y",), ("/etc/key",),
@@ -25,7 +25,7 @@ IMAGES = SystemImages(
 )  # fmt: skip
 
 
-def env(where: Target | None = None, config: Config = Config(), **changes: object) -> bytes:
+def env(where: Target | None = None, config: Config = DEFAULTS, **changes: object) -> bytes:
     values: dict[str, object] = {
         "kernel": kernel(),
         "flavour": "direct",

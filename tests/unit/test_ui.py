@@ -48,32 +48,36 @@ def test_every_problem_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) 
 def test_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ui.say("x")
     assert "\033" not in capsys.readouterr().out
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     ui.say("x")
-    assert sys.stdout.getvalue().startswith("\033[1;32m==>\033[0m")  # type: ignore[attr-defined]
+    assert terminal.getvalue().startswith("\033[1;32m==>\033[0m")
 
 
 def test_progress_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with ui.progress("working"):
         pass
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     ticked = threading.Event()
 
     class Done:
         """Over as soon as one tick was seen."""
 
         def wait(self, timeout: float) -> bool:
-            return bool(sys.stderr.getvalue()) and (ticked.set() or True)  # type: ignore[attr-defined,func-returns-value]
+            if terminal.getvalue():
+                ticked.set()
+            return ticked.is_set()
 
         def set(self) -> None:
             pass
 
-    monkeypatch.setattr(ui.threading, "Event", Done)
-    monkeypatch.setattr(ui.threading, "Thread", Immediately)
+    monkeypatch.setattr("kdump_pkg.ui.threading.Event", Done)
+    monkeypatch.setattr("kdump_pkg.ui.threading.Thread", Immediately)
     with ui.progress("working"):
         assert ticked.is_set()
-    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    text = terminal.getvalue()
     assert "working … 0 s" in text
     assert text.endswith("\r\033[K")
 
