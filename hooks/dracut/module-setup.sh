@@ -100,20 +100,18 @@ install_hooks() {
     echo 'rd.shell=0 rd.emergency=reboot' >"$initdir/etc/cmdline.d/kdump-pkg.conf"
 }
 
-# A failed boot ends in it too: what would be an emergency shell, waiting for a password for ever, is one more name of
-# this unit.
+# A failed boot wants the capture too: it ends in a reboot, while an emergency shell would wait for a password for ever.
 install_unit() {
-    local name unit=$systemdsystemunitdir/kdump-capture.service own=/etc/systemd/system
+    local target units=$initdir$systemdsystemunitdir limits=$initdir/etc/systemd/system/kdump-capture.service.d
 
-    inst_simple "$unit"
-    mkdir -p "$initdir$systemdsystemunitdir/initrd.target.wants" "$initdir$own/kdump-capture.service.d"
-    ln -sfn "$unit" "$initdir$systemdsystemunitdir/initrd.target.wants/kdump-capture.service"
-    for name in emergency rescue; do
-        ln -sfn "$unit" "$initdir$own/$name.service"
+    inst_simple "$systemdsystemunitdir/kdump-capture.service"
+    for target in initrd emergency rescue; do
+        mkdir -p "$units/$target.target.wants"
+        ln -sfn ../kdump-capture.service "$units/$target.target.wants/kdump-capture.service"
     done
     # its own limit, and time for the device units before it
-    printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) \
-        >"$initdir$own/kdump-capture.service.d/limit.conf"
+    mkdir -p "$limits"
+    printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) >"$limits/limit.conf"
 }
 
 install() {

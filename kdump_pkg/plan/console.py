@@ -31,8 +31,8 @@ NO_MEMORY = "the capture ran out of memory; reserve more"
 TROUBLES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[Ss]ystem is deadlocked on memory"), NO_MEMORY),
     (re.compile(r"Out of memory|invoked oom-killer|page allocation failure|not enough memory"), NO_MEMORY),
-    # A reclaim before the first page is on any list oopses, with cgroup_disable=memory: seen on 6.12 and 7.2.
-    (re.compile(r"RIP: \w+:shrink_"), NO_MEMORY),
+    # Below it 6.12 and 7.2 oops with cgroup_disable=memory, if no page was on any list yet (lruvec->pgdat is NULL).
+    (re.compile(r"\btry_to_free_pages\+0x"), NO_MEMORY),
     (re.compile(r"Initramfs unpacking failed: write error"), "the image did not fit into the memory; reserve more"),
     (re.compile(r"Initramfs unpacking failed: (.*)"), "the capture kernel could not unpack the image: {}"),
     (re.compile(r"\b(BUG: .*|Oops: .*)"), "the capture kernel crashed: {}"),

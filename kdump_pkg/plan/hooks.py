@@ -11,6 +11,7 @@ DROPPED: dict[str, str] = {
     "microcode": "loaded by the system kernel already",
     "resume": "must not resume the hibernated image of a crashed system",
     "consolefont": "costs memory, the firmware's font will do",
+    "filesystems": "our own hook adds the target's, and every other one costs memory",
     "fsck": "mounting replays the journal; a check costs time and memory",
     "shutdown": "the capture ends by a reboot",
     "sd-shutdown": "the capture ends by a reboot",

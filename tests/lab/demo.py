@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import packages
 from .common import LabError
-from .root import ArchRoot, Generator, mkinitcpio_prefix, open_root
+from .root import ArchRoot, Generator, default_generator, mkinitcpio_prefix, open_root
 
 REPO = Path(__file__).resolve().parents[2]
 SOMETHING_TO_DO = 3  # what `status` exits with where nothing can be loaded
@@ -21,7 +21,7 @@ SOMETHING_TO_DO = 3  # what `status` exits with where nothing can be loaded
 def main() -> int:
     """The whole story; the exit code is that of the rehearsal."""
     started = time.monotonic()
-    generator: Generator = "mkinitcpio" if mkinitcpio_prefix() else "dracut"
+    generator = default_generator()
     try:
         code = _story(generator)
     except LabError as error:

@@ -13,7 +13,7 @@ from .chroot import Clone
 from .common import LabError, Text, locked
 from .recipe import ROOT_UUID
 
-__all__ = ["ROOT_UUID", "ArchRoot", "Generator", "mkinitcpio_prefix", "open_root"]
+__all__ = ["ROOT_UUID", "ArchRoot", "Generator", "default_generator", "mkinitcpio_prefix", "open_root"]
 
 Generator = Literal["mkinitcpio", "dracut"]
 STOCK = "var/cache/pacman/pkg"
@@ -40,6 +40,11 @@ class ArchRoot(Clone):
     def versions(self) -> dict[str, str]:
         """What pacman says is installed."""
         return dict(line.split(" ", 1) for line in self.run(["pacman", "-Q"]).stdout.splitlines())
+
+
+def default_generator() -> Generator:
+    """mkinitcpio where there is one, else dracut."""
+    return "mkinitcpio" if mkinitcpio_prefix() else "dracut"
 
 
 @contextmanager

@@ -11,13 +11,12 @@ from tests.lab import packages
 from tests.lab.base import layer
 from tests.lab.common import digest, once, run
 from tests.lab.fixtures import WITHOUT_MKINITCPIO, arch_root, lab
-from tests.lab.root import ArchRoot, Generator, mkinitcpio_prefix, open_root
+from tests.lab.root import ArchRoot, Generator, default_generator, open_root
 
 __all__ = ["arch_root", "armed", "lab", "package", "with_mkinitcpio"]
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = "drivers = virtio_pci, virtio_blk\n"
-MAIN: Generator = "mkinitcpio" if mkinitcpio_prefix() else "dracut"
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +24,7 @@ def package(lab: None) -> Path:
     return packages.kdump_pkg(REPO)
 
 
-@pytest.fixture(params=[MAIN])
+@pytest.fixture(params=[default_generator()])
 def armed(request: pytest.FixtureRequest, package: Path) -> Iterator[ArchRoot]:
     """A root in which the older kernel and kdump-pkg were installed in one transaction."""
     generator: Generator = request.param

@@ -11,12 +11,10 @@ import pytest
 
 from tests.lab import archpkg, packages
 from tests.lab.fixtures import WITHOUT_MKINITCPIO
-from tests.lab.root import ArchRoot, mkinitcpio_prefix, open_root
-from tests.pacman.conftest import MAIN
+from tests.lab.root import ArchRoot, default_generator, mkinitcpio_prefix, open_root
 
 pytestmark = pytest.mark.pacman
 
-REPO = Path(__file__).parents[2]
 IMAGE = "boot/initramfs-linux-kdump.img"
 DERIVED = "etc/mkinitcpio-kdump.conf"
 PRESET = "etc/mkinitcpio.d/kdump.preset"
@@ -25,8 +23,6 @@ FAILED = "command failed to execute correctly"
 
 needs_mkinitcpio = pytest.mark.skipif(mkinitcpio_prefix() is None, reason=WITHOUT_MKINITCPIO)
 GENERATORS = [pytest.param("mkinitcpio", marks=needs_mkinitcpio), "dracut"]
-
-
 both_generators = pytest.mark.parametrize("armed", GENERATORS, indirect=True)
 
 
@@ -158,7 +154,7 @@ def test_upgrade_of_makedumpfile(armed: ArchRoot, tmp_path: Path) -> None:
 
 
 def test_removal_leaves_dumps_and_edited_files(package: Path) -> None:
-    with open_root(generator=MAIN) as root:
+    with open_root(generator=default_generator()) as root:
         said(root, "-U", packages.kernel("6.12"))
         before = snapshot(root.path, times=False)
         said(root, "-U", package)

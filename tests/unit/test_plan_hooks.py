@@ -18,14 +18,14 @@ UDEV = "base udev autodetect modconf kms keyboard keymap consolefont block encry
         (
             SYSTEMD,
             "systemd",
-            "base systemd autodetect modconf keyboard sd-vconsole block sd-encrypt lvm2 filesystems sd-kdump",
+            "base systemd autodetect modconf keyboard sd-vconsole block sd-encrypt lvm2 sd-kdump",
         ),
-        (SYSTEMD, "udev", "base udev autodetect modconf keyboard keymap block encrypt lvm2 filesystems kdump"),
-        (UDEV, "udev", "base udev autodetect modconf keyboard keymap block encrypt lvm2 filesystems kdump"),
+        (SYSTEMD, "udev", "base udev autodetect modconf keyboard keymap block encrypt lvm2 kdump"),
+        (UDEV, "udev", "base udev autodetect modconf keyboard keymap block encrypt lvm2 kdump"),
         (
             UDEV,
             "systemd",
-            "base systemd autodetect modconf keyboard sd-vconsole block sd-encrypt lvm2 filesystems sd-kdump",
+            "base systemd autodetect modconf keyboard sd-vconsole block sd-encrypt lvm2 sd-kdump",
         ),
         ("base udev my-storage-hook block", "udev", "base udev my-storage-hook block kdump"),
         ("", "udev", "base udev kdump"),

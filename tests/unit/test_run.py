@@ -47,7 +47,10 @@ def test_no_shell() -> None:
         (["/"], "/: Permission denied", None),
     ],
 )  # fmt: skip
-def test_failures_explain_themselves(argv: list[str], words: str, hint: str | None) -> None:
+def test_failures_explain_themselves(
+    argv: list[str], words: str, hint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # what can't be searched is a permission denied
     with pytest.raises(CommandError) as caught:
         run(argv)
     assert words in caught.value.message
