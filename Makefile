@@ -7,7 +7,7 @@ SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/alpm/kdump-pkg hooks/dra
 
 test:
 	tests/lab/provision
-	$(PYTHON) -m pytest tests/unit tests/shell
+	$(PYTHON) -m pytest -n 2 tests/unit tests/shell
 	$(PYTHON) -m pytest -n 2 --dist worksteal tests/pacman tests/vm
 
 test-fast:

@@ -109,6 +109,9 @@ install_unit() {
         mkdir -p "$units/$target.target.wants"
         ln -sfn ../kdump-capture.service "$units/$target.target.wants/kdump-capture.service"
     done
+    # by it systemd knows where it is; dracut 059 has it only in `base`
+    mkdir -p "$initdir/etc"
+    [[ -e $initdir/etc/initrd-release ]] || echo ID=kdump-pkg >"$initdir/etc/initrd-release"
     # its own limit, and time for the device units before it
     mkdir -p "$limits"
     printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) >"$limits/limit.conf"

@@ -109,7 +109,11 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
         if not final.exists():
             unfinished = final.with_name(f".unfinished.{final.name}")
             remove(unfinished)
-            make(unfinished)
+            try:
+                make(unfinished)
+            except BaseException:
+                remove(unfinished)
+                raise
             unfinished.rename(final)
             _forget(final.parent)
     return final

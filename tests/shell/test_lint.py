@@ -72,6 +72,7 @@ def test_a_capture_unit_never_hangs_and_never_runs_without_a_crash(name: str) ->
     assert unit["FailureAction"] == ["reboot-force"] and unit["JobTimeoutAction"] == ["reboot-force"]
     assert unit["TimeoutStartSec"] == ["infinity"], "kdump-save keeps the configured limit itself"
     assert unit["IgnoreOnIsolate"] == ["yes"], "or emergency.target would end the capture"
+    assert not [key for key in unit if key.startswith("Assert")], "an assertion that fails is no failure: no reboot"
 
 
 def test_arming_unit() -> None:

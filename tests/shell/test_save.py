@@ -176,6 +176,12 @@ def test_full_disk_leaves_dmesg_and_says_why(machine: Machine) -> None:
     assert machine.meta()["result"] == "dmesg"
 
 
+def test_what_makedumpfile_remarks_is_logged(machine: Machine) -> None:
+    machine.shims["makedumpfile"] += 'echo "The kernel version is not supported."'
+    machine.capture()
+    assert "makedumpfile: The kernel version is not supported.\n" in (machine.dump / "save.log").read_text()
+
+
 def test_killed_makedumpfile(machine: Machine) -> None:
     machine.shims["makedumpfile"] = 'case "$1" in --dump-dmesg) kill -9 $$ ;; esac\n' + machine.shims["makedumpfile"]
     said = machine.capture()
@@ -246,17 +252,14 @@ def test_broken_capture_file_still_reboots(machine: Machine, content: str | None
 
 
 def test_least_memory_and_progress(machine: Machine) -> None:
-    machine.shims["makedumpfile"] = (
-        """case "$*" in *vmcore.incomplete)
+    machine.shims["makedumpfile"] = """case "$*" in *vmcore.incomplete)
     for percent in 11 12 13 14 15 16 17 18 19 20; do
         printf '\\rCopying data               : [ %s.0 %%] /           eta: 5s' $percent >&2
         echo "MemAvailable: ${percent}000 kB" >"$KDUMP_ROOT/m" && mv "$KDUMP_ROOT/m" "$KDUMP_ROOT/proc/meminfo"
         /bin/sleep 0.1
     done ;;
 esac
-"""
-        + machine.shims["makedumpfile"]
-    )
+""" + machine.shims["makedumpfile"]
     said = machine.capture()
     assert machine.meta()["min_available_kib"] in ("11000", "12000")
     progress = [line for line in said if line.startswith("Copying data")]

@@ -24,7 +24,8 @@ def member_offsets(vmlinux: Path, name: str, members: tuple[str, ...]) -> dict[s
     from elftools.elf.elffile import ELFFile
 
     with vmlinux.open("rb") as file:
-        data: bytes = ELFFile(file).get_section_by_name(".BTF").data()
+        section: Any = ELFFile(file).get_section_by_name(".BTF")
+        data: bytes = section.data()
     _, _, _, header, type_off, type_len, str_off, _ = struct.unpack_from("<HBBIIIII", data)
     strings = header + str_off
 

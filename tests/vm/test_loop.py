@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import packages, vm
-from tests.lab.root import ROOT_UUID, ArchRoot, mkinitcpio_prefix, open_root
+from tests.lab.root import ROOT_UUID, ArchRoot, default_generator, open_root
 
 pytestmark = pytest.mark.vm
 
@@ -57,8 +57,7 @@ def install(root: ArchRoot, series: packages.Series) -> str:
 
 
 def test_install_boot_panic_dump_boot(tmp_path: Path) -> None:
-    generator = "mkinitcpio" if mkinitcpio_prefix() else "dracut"
-    with open_root(generator=generator) as root:
+    with open_root(generator=default_generator()) as root:
         release = install(root, "7.2")
         disk = vm.disk_from_root(root.path, tmp_path / "disk.img", uuid=ROOT_UUID, size="4G")
         kernel, initrd = root.path / "boot/vmlinuz-linux", root.path / "boot/initramfs-linux.img"
