@@ -74,7 +74,7 @@ class Context:
                 data = file.read(LARGEST + 1)  # files in /proc have no size
         except (OSError, KdumpError):
             return None
-        return data if len(data) <= LARGEST else None
+        return data if data is not None and len(data) <= LARGEST else None  # None: a pipe with nothing in it
 
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON object that we wrote ourselves; empty when it is missing or damaged."""

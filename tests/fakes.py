@@ -6,7 +6,8 @@ import gzip
 import lzma
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +75,22 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
             time = None if path.is_dir() and not path.is_symlink() else (facts.st_mtime_ns, facts.st_ino)
             found[os.fspath(path.relative_to(root))] = (facts.st_mode, time, content)
     return found
+
+
+@contextmanager
+def standard_input(data: bytes) -> Iterator[None]:
+    """A pipe with these bytes in it as descriptor 0."""
+    reader, writer = os.pipe()
+    saved = os.dup(0)
+    try:
+        os.write(writer, data)
+        os.close(writer)
+        os.dup2(reader, 0)
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(reader)
 
 
 # --- programs -----------------------------------------------------------------------------------------------------

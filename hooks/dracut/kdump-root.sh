@@ -1,5 +1,5 @@
 #!/bin/sh
-# dracut hook of the `udev` flavour, at `cmdline`: a capture needs no root, so none is parsed or waited for.
+# dracut hook of the `udev` flavour, the last at `cmdline` (an earlier one sets root= anew): a capture needs no root.
 
 # shellcheck disable=SC2034 # dracut reads it
-[ ! -e /proc/vmcore ] || rootok=1
+[ ! -e /proc/vmcore ] || { root=kdump rootok=1; }

@@ -92,7 +92,7 @@ install_tools() {
 }
 
 install_hooks() {
-    inst_hook cmdline 00 "$moddir/kdump-root.sh"
+    inst_hook cmdline 99 "$moddir/kdump-root.sh"
     inst_hook initqueue/settled 00 "$moddir/kdump.sh"
     inst_hook pre-mount 00 "$moddir/kdump.sh"
     # instead of a shell that waits for ever

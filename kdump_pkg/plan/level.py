@@ -4,7 +4,7 @@ Linux 7.1 renamed `page.compound_head` to `compound_info` in VMCOREINFO. makedum
 tail pages of kernel allocations for user pages, drops them, and exits 0 (upstream f50c015 mends it). Its message is no
 sign: a mended build prints it too. Only bit 8, user pages, does harm: of a 1 GiB dump of 7.2 refiltered by 1.7.8,
 page by page, bit 16 took exactly the pages of the buddy lists, bits 2 and 4 exactly the page cache, and bit 8 took
-228 tail pages, task structures among them. tests/vm/test_level.py shows both.
+228 tail pages, task structures among them. tests/vm/test_level.py reads what the chosen level leaves.
 """
 
 from __future__ import annotations

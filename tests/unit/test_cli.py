@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from dataclasses import asdict
@@ -178,9 +179,11 @@ def test_entry_point(argv: list[str], where: str, monkeypatch: pytest.MonkeyPatc
         return 7
 
     monkeypatch.setattr(where, record)
-    monkeypatch.setattr("sys.stdout.reconfigure", lambda **k: None, raising=False)
-    monkeypatch.setattr("sys.stderr.reconfigure", lambda **k: None, raising=False)
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
+    monkeypatch.setattr("sys.stdout", streams[0])
+    monkeypatch.setattr("sys.stderr", streams[1])
     assert __main__.run() == 7
+    assert [s.errors for s in streams] == ["backslashreplace"] * 2  # an old locale is no reason to fail
     assert seen == [argv[1:] if argv[0] == "hook" else argv]
 
 

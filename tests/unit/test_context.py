@@ -136,6 +136,11 @@ def test_a_fifo_does_not_hang_us(ctx: Context, root: Path) -> None:
     os.mkfifo(root / "fifo")
     assert not ctx.read_text("/fifo")
     assert not ctx.is_file("/fifo")
+    writer = os.open(root / "fifo", os.O_RDWR)
+    try:
+        assert ctx.read_text("/fifo") is None  # somebody has it open and writes nothing
+    finally:
+        os.close(writer)
 
 
 def test_stamp(root: Path) -> None:

@@ -113,6 +113,16 @@ def test_property_damaged_images_never_surprise(ctx: Context, root: Path, flips:
     assert found is None or len(found) == 64
 
 
+def test_image_that_only_root_may_read(ctx: Context, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(self: Path, *args: object) -> None:
+        raise PermissionError
+
+    make_tree(root, {IMAGE: GOOD})
+    monkeypatch.setattr(Path, "open", forbidden)
+    found = state.read_image(ctx, IMAGE)
+    assert (found.exists, found.readable) == (True, False)
+
+
 def test_image_that_is_none(ctx: Context, root: Path) -> None:
     assert not state.read_image(ctx, IMAGE).exists
     make_tree(root, {IMAGE: None})

@@ -103,6 +103,27 @@ def test_uuid_from_blkid_where_udev_does_not_run(root: Path) -> None:
     assert context.runner.lines()[-1] == "blkid -o value -s UUID /dev/sda2"  # type: ignore[attr-defined]
 
 
+class DeviceContext(LiveContext):
+    """Its /dev/sda2 is a device node, which nobody but root could make in a directory: this machine's /dev/null."""
+
+    def path(self, name: str, *, follow: bool = True) -> Path:
+        return Path("/dev/null") if name == "/dev/sda2" else super().path(name, follow=follow)
+
+
+BTRFS = "21 1 0:50 /@ / rw - btrfs /dev/sda2 rw,subvol=/@"
+
+
+def test_btrfs_number_is_that_of_its_device(root: Path) -> None:
+    """Its own is made up, and udev knows nothing of it."""
+    context = live(root, [BTRFS], {"/run/udev/data/b1:3": "E:ID_FS_UUID=by-device\n"})
+    found = read_target(DeviceContext(root=root, runner=context.runner), "/var/crash")
+    assert (found.device, found.options) == ("UUID=by-device", "subvol=/@")
+
+
+def test_btrfs_whose_device_is_not_there(root: Path) -> None:
+    assert "has no UUID" in (read_target(live(root, [BTRFS]), "/var/crash").problem or "")
+
+
 # --- what lies under the file system --------------------------------------------------------------------------------
 
 PCI = "/sys/devices/pci0000:00/0000:00:04.0"

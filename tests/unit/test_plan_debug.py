@@ -77,6 +77,12 @@ def test_others_files_are_never_dropped() -> None:
     assert told(Config(keep_debug=0), have) == []
 
 
+def test_damaged_kernel_keeps_its_debug_kernel() -> None:
+    """It is still installed, and a reinstallation mends it."""
+    have = facts(kernels=(kernel(problem="broken"),), debug=(debug(),), boot=live_boot(running=None))
+    assert told(Config(keep_debug=0), have) == []
+
+
 def test_deletions_come_last() -> None:
     have = facts(debug=(debug("6.1.0"),))
     assert told(Config(keep_debug=0), have) == [f"save {NEW.release}", "drop 6.1.0"]

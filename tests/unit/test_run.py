@@ -10,6 +10,7 @@ import pytest
 
 from kdump_pkg.errors import CommandError
 from kdump_pkg.run import Result, SystemRunner, clean_environment, explain
+from tests.fakes import standard_input
 
 run = SystemRunner()
 
@@ -22,8 +23,10 @@ def test_output_and_input() -> None:
 
 
 @pytest.mark.spawns
-def test_no_stdin_means_none() -> None:
-    assert run(["sh", "-c", "read -r x || echo closed"]).text == "closed\n"
+def test_our_own_input_is_not_for_programs() -> None:
+    """pacman's list of targets, or what a user types."""
+    with standard_input(b"not for you"):
+        assert run(["cat"]).text == ""
 
 
 @pytest.mark.spawns

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 STRUCT = 4
+SIZES = {"task": 4096, "stack": 16384, "signal": 1024, "sighand": 2048}
+"""How much is read of each, in bytes; less than any kernel has."""
 # Size of what follows each kind of type, besides its 12 bytes: (fixed, per member); Documentation/bpf/btf.rst.
 TRAILER = {
     1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12), 17: (4, 0),
@@ -56,16 +58,18 @@ def tasks(vmcore: Path, vmlinux: Path) -> dict[int, str]:
     program: Any = drgn.Program()
     program.set_core_dump(str(vmcore))
     program.register_symbol_finder("kallsyms", load_vmlinux_kallsyms(program), enable_index=0)
-    offsets = member_offsets(vmlinux, "task_struct", ("tasks", "pid", "comm", "mm", "files", "cred"))
+    pointers = ("stack", "mm", "files", "fs", "signal", "sighand", "nsproxy", "cred")
+    offsets = member_offsets(vmlinux, "task_struct", ("tasks", "pid", "comm", *pointers))
     found: dict[int, str] = {}
     task = start = program.symbol("init_task").address
     while True:
         pid = program.read_u32(task + offsets["pid"])
         found[pid] = program.read(task + offsets["comm"], 16).split(b"\0")[0].decode()
-        for pointer in ("mm", "files", "cred"):  # the slab objects behind it, in pages of their own
+        program.read(task, SIZES["task"])
+        for pointer in pointers:  # the slab objects behind it, in pages of their own
             address = program.read_u64(task + offsets[pointer])
             if address:
-                program.read(address, 64)
+                program.read(address, SIZES.get(pointer, 256))
         task = program.read_u64(task + offsets["tasks"]) - offsets["tasks"]
         if task == start:
             return found

@@ -22,7 +22,17 @@ pytestmark = [
 LEAST = 40  # tasks of even the smallest system
 
 
-def test_the_chosen_level_keeps_what_is_needed_and_31_does_not(unfiltered: Path, tmp_path: Path) -> None:
+def harm(vmcore: Path, kernel: Path) -> str:
+    """What was lost; which of the tail pages look like user pages is chance, so some dumps come off unharmed."""
+    import drgn
+
+    try:
+        return f"{len(tasks(vmcore, kernel))} tasks can be read"
+    except drgn.FaultError as error:
+        return str(error)
+
+
+def test_the_chosen_level_keeps_what_is_needed(unfiltered: Path, tmp_path: Path) -> None:
     kernel = tmp_path / "vmlinux"
     kernel.write_bytes(vmlinuz.unpack(packages.vmlinuz("7.2"), SystemRunner()))
     everything = tasks(unfiltered, kernel)
@@ -32,13 +42,8 @@ def test_the_chosen_level_keeps_what_is_needed_and_31_does_not(unfiltered: Path,
         version = root.versions()["makedumpfile"]
         level = choose("auto", (packages.release("7.2"),), version)
         shutil.copy(unfiltered, root.path / "root/all")
-        for number in (level.value, FULL):
+        for number in dict.fromkeys((level.value, FULL)):
             root.run(["makedumpfile", "-z", "-d", str(number), "/root/all", f"/root/{number}"])
         assert tasks(root.path / f"root/{level.value}", kernel) == everything
-        if level.value == FULL:
-            return  # a mended makedumpfile: nothing to be avoided any more
-        assert level.value == FULL & ~USER_PAGES
-        import drgn
-
-        with pytest.raises(drgn.FaultError, match="Excluded page"):
-            tasks(root.path / f"root/{FULL}", kernel)
+        assert level.value in (FULL, FULL & ~USER_PAGES)  # 31 once the lab has a mended makedumpfile
+        print(f"level {FULL} on this dump: {harm(root.path / f'root/{FULL}', kernel)}")  # noqa: T201 - for -s
