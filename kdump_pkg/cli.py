@@ -151,18 +151,22 @@ def _show_plan(plan: Plan, *, as_json: bool) -> int:
         return 1 if plan.fatal else 0
     for action in plan.actions:
         ui.out(describe(action))
-    for warning in plan.warnings:
-        ui.warn(warning)
+    _say_warnings(plan)
     if not plan.actions and not plan.fatal:
         ui.out("nothing to do")
     return 1 if plan.fatal else 0
 
 
+def _say_warnings(plan: Plan) -> None:
+    """What could not be planned; an error where that means that nothing can be done at all."""
+    for number, warning in enumerate(plan.warnings):
+        (ui.error if plan.fatal and number == 0 else ui.warn)(warning)
+
+
 def _conclude(outcome: reconcile.Outcome, *, as_json: bool = False) -> int:
     for failure in outcome.failures:
         ui.error(failure.message, failure.hint)
-    for warning in outcome.plan.warnings:
-        ui.warn(warning)
+    _say_warnings(outcome.plan)
     if as_json:
         done = [describe(a) for a in outcome.plan.actions]
         failures = [f.message for f in outcome.failures]
