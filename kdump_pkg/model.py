@@ -63,6 +63,11 @@ class Kernel:
         return self.pkgbase is None and self.release.endswith("-kdump")
 
 
+def module_name(file: str) -> str:
+    """Name of a module as the kernel knows it, from its file, packed or not."""
+    return file.rsplit("/", 1)[-1].split(".ko")[0].replace("-", "_")
+
+
 @dataclass(frozen=True)
 class ModuleIndex:
     """What depmod wrote for one release: enough to say which files to insmod, and in which order."""

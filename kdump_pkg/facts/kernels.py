@@ -10,7 +10,7 @@ from kdump_pkg.context import Context, stamp
 from kdump_pkg.errors import BadImageError
 from kdump_pkg.facts import elf, vmlinuz
 from kdump_pkg.facts.alpm import Packages
-from kdump_pkg.model import Kernel, ModuleIndex
+from kdump_pkg.model import Kernel, ModuleIndex, module_name
 
 PKGBASE = re.compile(r"[A-Za-z0-9@._+-]+")
 
@@ -106,23 +106,19 @@ def read_modules(ctx: Context, release: str) -> ModuleIndex:
         words = line.split()
         if len(words) > 3 and words[0] == "softdep" and "pre:" in words:
             after = words[words.index("pre:") + 1 :]
-            softdeps[_name(words[1])] = tuple(after[: after.index("post:")] if "post:" in after else after)
+            softdeps[module_name(words[1])] = tuple(after[: after.index("post:")] if "post:" in after else after)
     aliases: dict[str, tuple[str, ...]] = {}
     for line in (ctx.read_text(f"{home}/modules.alias") or "").splitlines():
         words = line.split()
         if len(words) == 3 and words[0] == "alias" and words[1].startswith(("crypto-", "fs-")):
-            key = _name(words[1])
-            aliases[key] = (*aliases.get(key, ()), _name(words[2]))
+            key = module_name(words[1])
+            aliases[key] = (*aliases.get(key, ()), module_name(words[2]))
     builtin = (ctx.read_text(f"{home}/modules.builtin") or "").split()
     return ModuleIndex(
         release=release,
-        files={_name(file): file for file in depends},
+        files={module_name(file): file for file in depends},
         depends=depends,
         softdeps=softdeps,
         aliases=aliases,
-        builtin=frozenset(_name(file) for file in builtin),
+        builtin=frozenset(module_name(file) for file in builtin),
     )
-
-
-def _name(file: str) -> str:
-    return file.rsplit("/", 1)[-1].split(".ko")[0].replace("-", "_")

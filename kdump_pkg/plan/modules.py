@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdump_pkg.model import Config, ModuleIndex, Target
+from kdump_pkg.model import Config, ModuleIndex, Target, module_name
 
 # `crypto-crc32c` is an alias: ext4 and xfs asked the crypto API for it by name up to 6.13, through a modprobe that the
 # image doesn't have. Later kernels have it in a library, so it may be missing.
@@ -70,11 +70,7 @@ def _add(index: ModuleIndex, name: str, files: dict[str, None], seen: frozenset[
         return any(found)
     # modules.dep lists what must be loaded first at the end.
     for need in (*reversed(index.depends.get(file, ())), file):
-        for soft in index.softdeps.get(_name(need), ()):
+        for soft in index.softdeps.get(module_name(need), ()):
             _add(index, soft.replace("-", "_"), files, seen | {name})
         files.setdefault(need)
     return True
-
-
-def _name(file: str) -> str:
-    return file.rsplit("/", 1)[-1].split(".ko")[0].replace("-", "_")

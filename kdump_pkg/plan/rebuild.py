@@ -8,6 +8,7 @@ from kdump_pkg import paths, render
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import (
     Action,
+    Boot,
     BuildImage,
     Capture,
     Config,
@@ -131,9 +132,14 @@ def _load(capture: Capture, facts: Facts, scope: Scope) -> tuple[list[Action], l
         return [], [f"{text}; shorten it with cmdline_remove ="]
     reason = "asked for by --force" if current else _load_reason(facts)
     kernel = capture.kernel
-    methods = ("-s",) if boot.lockdown in ("integrity", "confidentiality") else ("-s", "-c")
+    methods = load_methods(boot)
     args = (kernel.vmlinuz or "", capture.image, capture.cmdline, kernel.release, capture.fingerprint)
     return [Load(*args, methods, reason)], []
+
+
+def load_methods(boot: Boot) -> tuple[str, ...]:
+    """Options of kexec(8) in the order to try: kexec_file_load, then the older call where lockdown allows it."""
+    return ("-s",) if boot.lockdown in ("integrity", "confidentiality") else ("-s", "-c")
 
 
 def load_obstacle(facts: Facts) -> str | None:

@@ -11,6 +11,7 @@ from kdump_pkg.model import Capture, Config, Facts, Kernel
 from kdump_pkg.plan.capture import design_capture
 from kdump_pkg.plan.console import Console, ends
 from kdump_pkg.plan.machine import Accelerator, Controller, choose_controller, choose_file_system
+from kdump_pkg.plan.rebuild import load_methods
 
 # How kexec(8) and the kernel say that the reservation can't hold what is to be loaded.
 NO_PLACE = r"Could not find a free area of memory|locate_hole failed|Cannot assign requested address"
@@ -132,7 +133,7 @@ def design(config: Config, facts: Facts, wish: Wish) -> Rehearsal:
         system=system.vmlinuz,
         system_release=system.release,
         cmdline=with_console(capture.cmdline),
-        methods=("-s",) if facts.boot.lockdown in ("integrity", "confidentiality") else ("-s", "-c"),
+        methods=load_methods(facts.boot),
         controller=choose_controller(facts.modules, capture.modules),
     )
 
