@@ -1,9 +1,9 @@
 # `make test` and `make demo` make their own machine; see CONTRIBUTING.md.
-.PHONY: test test-fast demo bench lint
+.PHONY: test test-fast demo bench matrix lint
 .DEFAULT_GOAL := test
 
 PYTHON := .venv/bin/python
-SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/alpm/kdump-pkg hooks/dracut/*.sh install/*) tests/lab/provision .ci/run
+SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/alpm/kdump-pkg hooks/dracut/*.sh hooks/save/*.sh install/*) tests/lab/provision .ci/run
 
 test:
 	tests/lab/provision
@@ -22,6 +22,12 @@ demo:
 bench:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.bench
+
+# Every storage stack by every generator and flavour, a crash each: two hours, and ten minutes once for a kernel.
+MATRIX := build/matrix.md
+matrix:
+	tests/lab/provision
+	$(PYTHON) -m tests.lab.matrix --output $(MATRIX)
 
 lint:
 	tests/lab/provision --venv

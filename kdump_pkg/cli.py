@@ -147,9 +147,9 @@ def _rebuild(ctx: Context, args: argparse.Namespace) -> int:
 
 def _show_plan(plan: Plan, *, as_json: bool) -> int:
     if as_json:
-        ui.out_json({"actions": [describe(a) for a in plan.actions], "warnings": plan.warnings})
+        ui.out_json({"actions": [describe(a) for a in (*plan.prepare, *plan.actions)], "warnings": plan.warnings})
         return 1 if plan.fatal else 0
-    for action in plan.actions:
+    for action in (*plan.prepare, *plan.actions):
         ui.out(describe(action))
     _say_warnings(plan)
     if not plan.actions and not plan.fatal:
@@ -174,9 +174,16 @@ def _conclude(outcome: reconcile.Outcome, *, as_json: bool = False) -> int:
     return 0 if outcome.good else 1
 
 
+def _load_arguments(parser: argparse.ArgumentParser) -> None:
+    text = "ask for the passphrases of encrypted targets, so that a crash before the next boot needs none"
+    parser.add_argument("--unlock", action="store_true", help=text)
+
+
 def _load(ctx: Context, args: argparse.Namespace) -> int:
     _need_root()
     config = configuration.load(ctx)
+    if args.unlock:
+        reconcile.unlock(ctx, config, ui.ask)
     return _conclude(reconcile.carry_out(ctx, lambda: plan_load(config, reconcile.read_facts(ctx, config)), ui.say))
 
 
@@ -191,6 +198,7 @@ def _rehearse_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=int, default=1024, metavar="MIB", help="memory of the virtual machine (1024)")
     parser.add_argument("--crashkernel", default="256M", metavar="SIZE", help="reservation to try (256M)")
     parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="give up after so long (600)")
+    parser.add_argument("--passphrase", action="store_true", help="type the passphrase of an encrypted scratch disk")
     parser.add_argument("--keep", metavar="DIR", help="keep the dump, the disk and the console log in DIR")
 
 
@@ -198,7 +206,8 @@ def _rehearse(ctx: Context, args: argparse.Namespace) -> int:
     from kdump_pkg import rehearsal
 
     config = configuration.load(ctx)
-    wish = rehearsal.Wish(args.memory, args.crashkernel, args.timeout, Path(args.keep) if args.keep else None)
+    keep = Path(args.keep) if args.keep else None
+    wish = rehearsal.Wish(args.memory, args.crashkernel, args.timeout, keep, args.passphrase)
     with ui.progress("rehearsing a crash"):
         verdict = rehearsal.rehearse(ctx, config, reconcile.read_facts(ctx, config), wish)
     if args.json:
@@ -206,6 +215,38 @@ def _rehearse(ctx: Context, args: argparse.Namespace) -> int:
     else:
         ui.out(rehearsal.report(verdict))
     return 0 if verdict.captured else 1
+
+
+def _prune_arguments(parser: argparse.ArgumentParser) -> None:
+    _root(parser)
+    _json(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
+
+
+def _prune(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import dumps
+
+    _need_root()  # even to look: nobody else can read the dumps
+    return dumps.prune(ctx, dry_run=args.dry_run, as_json=args.json)
+
+
+def _collect(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import dumps
+
+    _need_root()
+    return dumps.collect(ctx, as_json=args.json)
+
+
+def _decrypt_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dump", nargs="?", metavar="DUMP", help="its directory, or how its name begins (the newest)")
+    parser.add_argument("--identity", required=True, metavar="FILE", help="private key, as age takes it")
+    parser.add_argument("--output", metavar="FILE", help="write the vmcore to FILE, and nothing else")
+
+
+def _decrypt(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import dumps
+
+    return dumps.decrypt(ctx, args.dump, args.identity, args.output)
 
 
 def _need_root() -> None:
@@ -216,7 +257,10 @@ def _need_root() -> None:
 VERBS: tuple[Verb, ...] = (
     Verb("status", "show whether a crash now would be saved, and what to do if not", _status, _status_arguments),
     Verb("rebuild", "make configuration, preset, image and load what they should be", _rebuild, _rebuild_arguments),
-    Verb("load", "load the capture kernel", _load),
+    Verb("load", "load the capture kernel", _load, _load_arguments),
     Verb("unload", "take the capture kernel out; a crash saves nothing then", _unload),
     Verb("rehearse", "crash kernel, image and command line in a virtual machine", _rehearse, _rehearse_arguments),
+    Verb("prune", "remove dumps by the rules of the configuration", _prune, _prune_arguments),
+    Verb("collect", "gather what a failed capture left behind, then prune", _collect, _status_arguments),
+    Verb("decrypt", "make readable files of an encrypted dump", _decrypt, _decrypt_arguments),
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
-from kdump_pkg.model import Config
-from kdump_pkg.options import BY_NAME, OPTIONS, configspec
+from kdump_pkg.model import Config, Layer, Retention, TargetWish
+from kdump_pkg.options import BY_NAME, TARGET, TARGET_BY_NAME, TARGET_WORDS, Option, configspec
+
+UNITS = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}  # in KiB
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,16 @@ class _Source:
     name: str
     lines: tuple[str, ...]
 
-    def line_of(self, key: str) -> int:
-        """Line of the last assignment to KEY: that is the one that counts."""
+    def line_of(self, key: str, section: str = "") -> int:
+        """Line of the last assignment to KEY in a section (empty: before all of them): that is the one that counts."""
         pattern = re.compile(rf"""\s*(['"]?){re.escape(key)}\1\s*=""")
-        return max((n for n, line in enumerate(self.lines, 1) if pattern.match(line)), default=1)
+        found, current = 1, ""
+        for number, line in enumerate(self.lines, 1):
+            header = re.match(r"\s*\[\s*(['\"]?)(.*?)\1\s*\]", line)
+            current = header[2] if header else current
+            if current == section and (pattern.match(line) or (found == 1 and section and header)):
+                found = number
+        return found
 
 
 def load(ctx: Context) -> Config:
@@ -32,15 +41,56 @@ def load(ctx: Context) -> Config:
     names = [n for n in ctx.names(paths.CONFIG_DROPINS) if n.endswith(".conf")]
     files = [paths.CONFIG, *(f"{paths.CONFIG_DROPINS}/{n}" for n in names)]
     problems: list[str] = []
-    values: dict[str, Any] = {}
+    values: Values = {}
+    sections: dict[str, Values] = {}
     for name in files:
         source = _read(ctx, name, problems)
         if source is not None:
-            values.update(_parse(source, problems))
+            mine, more = _parse(source, problems)
+            values.update(mine)
+            for section, keys in more.items():
+                sections.setdefault(section, {}).update(keys)
     if problems:
         raise ConfigError(tuple(problems))
-    frozen: dict[str, Any] = {key: tuple(filter(None, v)) if isinstance(v, list) else v for key, v in values.items()}
-    return Config(**frozen)
+    whole = Config(**{key: _frozen(key, value) for key, value in values.items()})
+    wishes = tuple(_wish(whole, name.removeprefix("target "), keys) for name, keys in sections.items())
+    return replace(whole, targets=wishes or (_wish(whole, "root", {}),))
+
+
+def _frozen(key: str, value: Any) -> Any:
+    if key in ("max_use", "keep_free"):
+        return _size(value)
+    return tuple(filter(None, value)) if isinstance(value, list) else value
+
+
+def _size(text: str) -> str:
+    """`10G` as KiB; a share stays what it is."""
+    return text if text.endswith("%") or text == "0" else str(int(text[:-1]) * UNITS[text[-1]])
+
+
+def _wish(config: Config, name: str, keys: Values) -> TargetWish:
+    """One section, with what it leaves out taken from the whole."""
+
+    def get(key: str) -> Any:
+        value = keys.get(key)
+        return getattr(config, key) if value is None else _frozen(key, value)
+
+    return TargetWish(
+        name=name,
+        path=get("path"),
+        fstype=keys.get("fstype") or "auto",
+        layers=_layers(keys.get("layers") or ["auto"]),
+        device_timeout=get("device_timeout"),
+        timeout=get("timeout"),
+        retention=Retention(get("keep"), get("max_age"), get("max_use"), get("keep_free")),
+    )
+
+
+def _layers(words: list[str]) -> tuple[Layer, ...] | None:
+    if words == ["auto"]:
+        return None
+    pairs = (word.partition(":") for word in words)
+    return tuple(Layer(kind, name) for kind, _, name in pairs)  # type: ignore[arg-type]  # checked by the pattern
 
 
 def _read(ctx: Context, name: str, problems: list[str]) -> _Source | None:
@@ -63,10 +113,10 @@ def _read(ctx: Context, name: str, problems: list[str]) -> _Source | None:
     return None
 
 
-def _parse(source: _Source, problems: list[str]) -> dict[str, Any]:
-    """The values that one file sets; what is wrong with it goes to PROBLEMS."""
+def _parse(source: _Source, problems: list[str]) -> tuple[Values, dict[str, Values]]:
+    """The values that one file sets, and those of its sections; what is wrong with it goes to PROBLEMS."""
     if not any(line.strip() and not line.lstrip().startswith("#") for line in source.lines):
-        return {}
+        return {}, {}
     # Costs 30 ms: only where there is something to read.
     from configobj import ConfigObj, ConfigObjError, DuplicateError
 
@@ -77,45 +127,65 @@ def _parse(source: _Source, problems: list[str]) -> dict[str, Any]:
             number = getattr(one, "line_number", None) or 1
             what = "set twice in this file" if isinstance(one, DuplicateError) else "not a line of the form key = value"
             problems.append(f"{source.name}:{number}: {what}")
-        return {}
+        return {}, {}
     before = len(problems)
+    _check_names(raw, source, problems)
+    return _validated(raw, source, problems) if len(problems) == before else ({}, {})
+
+
+def _check_names(raw: Any, source: _Source, problems: list[str]) -> None:
     for section in raw.sections:
-        problems.append(
-            f"{source.name}:{_section_line(source, section)}: unknown section [{_shown(section)}]; there are none"
-        )
-    for key in raw.scalars:
-        if key not in BY_NAME:
-            problems.append(f"{source.name}:{source.line_of(key)}: unknown option {_shown(key)}; {_nearest(key)}")
-    return _validated(raw, source, problems) if len(problems) == before else {}
+        where = f"{source.name}:{_section_line(source, section)}"
+        if not TARGET.fullmatch(section):
+            problems.append(f"{where}: unknown section [{_shown(section)}]; use {TARGET_WORDS}")
+        elif raw[section].sections:
+            problems.append(f"{where}: [{section}] holds another section; there are none below a target")
+        else:
+            problems += _unknown(source, raw[section].scalars, TARGET_BY_NAME, section)
+    problems += _unknown(source, raw.scalars, BY_NAME)
 
 
-def _validated(raw: Any, source: _Source, problems: list[str]) -> dict[str, Any]:
+def _unknown(source: _Source, keys: list[str], known: dict[str, Option], section: str = "") -> list[str]:
+    where = f" in [{section}]" if section else ""
+    return [
+        f"{source.name}:{source.line_of(key, section)}: unknown option {_shown(key)}{where}; {_nearest(key, known)}"
+        for key in keys
+        if key not in known
+    ]
+
+
+def _validated(raw: Any, source: _Source, problems: list[str]) -> tuple[Values, dict[str, Values]]:
     try:
         from configobj.validate import Validator
     except ImportError:  # ConfigObj before 5.0.9 ships it as a module of its own
         from validate import Validator
 
-    given = list(raw.scalars)
-    written = {key: raw[key] for key in given}
+    parts = {"": list(raw.scalars), **{name: list(raw[name].scalars) for name in raw.sections}}
+    written = {name: dict(raw[name] if name else raw) for name in parts}
     outcome = raw.validate(Validator(), preserve_errors=True)
     verdicts = outcome if isinstance(outcome, dict) else {}
-    for key in given:
-        bad = verdicts.get(key, True) is not True or not _matches(key, raw[key])
-        if bad:
-            shown = ", ".join(written[key]) if isinstance(written[key], list) else str(written[key])
-            problems.append(
-                f"{source.name}:{source.line_of(key)}: {key} = {shown!r} is not allowed; use {BY_NAME[key].allowed}"
-            )
-    return {key: raw[key] for key in given}
+    for section, given in parts.items():
+        known = TARGET_BY_NAME if section else BY_NAME
+        values, mine = (raw[section], verdicts.get(section)) if section else (raw, verdicts)
+        mine = mine if isinstance(mine, dict) else {}
+        for key in given:
+            if mine.get(key, True) is not True or not _matches(known[key], values[key]):
+                old = written[section][key]
+                shown = ", ".join(old) if isinstance(old, list) else str(old)
+                where = f"{source.name}:{source.line_of(key, section)}"
+                problems.append(f"{where}: {key} = {shown!r} is not allowed; use {known[key].allowed}")
+    sections = {name: {key: raw[name][key] for key in given} for name, given in parts.items() if name}
+    return {key: raw[key] for key in parts[""]}, sections
 
 
-def _matches(key: str, value: object) -> bool:
-    pattern = BY_NAME[key].pattern
-    if pattern is None:
+def _matches(option: Option, value: object) -> bool:
+    if option.pattern is None:
         return True
     many = isinstance(value, list)  # `key =` is the empty list
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(v, str) and re.fullmatch(pattern, v) for v in values if not (many and v == ""))
+    if "auto" in values and len(values) > 1:
+        return False
+    return all(isinstance(v, str) and re.fullmatch(option.pattern, v) for v in values if not (many and v == ""))
 
 
 def _shown(name: str) -> str:
@@ -124,11 +194,12 @@ def _shown(name: str) -> str:
 
 
 def _section_line(source: _Source, section: str) -> int:
-    return next((n for n, line in enumerate(source.lines, 1) if line.strip().startswith(f"[{section}")), 1)
+    named = (n for n, line in enumerate(source.lines, 1) if re.match(r"\s*\[", line) and section in line)
+    return next(named, 1)
 
 
-def _nearest(key: str) -> str:
+def _nearest(key: str, known: dict[str, Option]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(key, list(BY_NAME), n=1)
-    return f"did you mean {close[0]}?" if close else f"allowed are {', '.join(o.name for o in OPTIONS)}"
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"allowed are {', '.join(known)}"

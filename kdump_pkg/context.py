@@ -1,4 +1,4 @@
-"""The one handle on the machine: its root directory, its runner, its clock. Nothing else reaches the system."""
+"""The one handle on the machine: its root directory, runner, clock, keyring. Nothing else reaches the system."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.keyring import Keyring, SystemKeyring
 from kdump_pkg.run import Runner, SystemRunner
 
 MAX_LINKS = 40  # what Linux itself follows before ELOOP, path_resolution(7)
+PIECE = 1 << 20
 LARGEST = 1 << 26  # bytes read at once; the longest file list of a package has some 10 MB
 
 
@@ -23,6 +25,7 @@ class Context:
     root: Path = Path("/")
     runner: Runner = field(default_factory=SystemRunner)
     clock: Callable[[], float] = time.time
+    keyring: Keyring = field(default_factory=SystemKeyring)
 
     @property
     def live(self) -> bool:
@@ -71,10 +74,9 @@ class Context:
             with open(self.path(name), "rb", opener=_open) as file:
                 if os.fstat(file.fileno()).st_size > LARGEST:
                     return None
-                data = file.read(LARGEST + 1)  # files in /proc have no size
+                return _read(file)
         except (OSError, KdumpError):
             return None
-        return data if data is not None and len(data) <= LARGEST else None  # None: a pipe with nothing in it
 
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON object that we wrote ourselves; empty when it is missing or damaged."""
@@ -96,6 +98,19 @@ class Context:
             return stat.S_ISREG(self.path(name).stat().st_mode)
         except (OSError, KdumpError):
             return False
+
+
+def _read(file: IO[bytes]) -> bytes | None:
+    """All of it, piece by piece: files in /proc have no size, and those in /proc/sys refuse a read of megabytes."""
+    data = b""
+    while len(data) <= LARGEST:
+        piece = file.read(PIECE)
+        if piece is None:
+            return None  # a pipe with nothing in it
+        if not piece:
+            return data
+        data += piece
+    return None
 
 
 def _open(path: str, flags: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 DIRECTORY = 0o040755
+TYPE = 0o170000
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class File:
     """Path inside the archive; a slash before it changes nothing."""
     data: bytes
     mode: int = 0o644
+    """Permissions; with `DIRECTORY`'s type in it, it is a directory."""
 
 
 def archive(files: Iterable[File]) -> bytes:
@@ -27,7 +29,7 @@ def archive(files: Iterable[File]) -> bytes:
         parts = name.split("/")
         for depth in range(1, len(parts)):
             entries.setdefault("/".join(parts[:depth]), (DIRECTORY, b""))
-        entries[name] = (0o100000 | file.mode, file.data)
+        entries[name] = (file.mode if file.mode & TYPE else 0o100000 | file.mode, file.data)
     entries["TRAILER!!!"] = (0, b"")
     whole = b"".join(_entry(number, name, *rest) for number, (name, rest) in enumerate(entries.items(), 1))
     return whole + b"\0" * (-len(whole) % 512)

@@ -7,8 +7,11 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
+import struct
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdump_pkg.errors import BusyError, KdumpError
@@ -90,6 +93,66 @@ def remove(path: Path) -> None:
             _fsync(path.parent)
     except OSError as error:
         raise _explained(path, error) from None
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Write DATA into a file that is there, in its place: for blocks that somebody else knows by their place."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, offset)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _explained(path, error) from None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A run of blocks of a file: where in the file, where on the device, how long (bytes), and FIEMAP's flags."""
+
+    logical: int
+    physical: int
+    length: int
+    flags: int
+
+
+def extents(path: Path, most: int = 8) -> tuple[Extent, ...] | None:
+    """Where a regular file lies on its device, its first runs; None where the file system doesn't tell."""
+    fs_ioc_fiemap, sync = 0xC020660B, 1  # Documentation/filesystems/fiemap.rst
+    head, extent = struct.Struct("=QQLLLL"), struct.Struct("=QQQ16xL12x")
+    request = bytearray(head.pack(0, (1 << 64) - 1, sync, 0, most, 0) + bytes(most * extent.size))
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        fcntl.ioctl(fd, fs_ioc_fiemap, request)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    count = head.unpack_from(request)[3]
+    return tuple(Extent(*extent.unpack_from(request, head.size + n * extent.size)) for n in range(count))
+
+
+def clear_immutable(path: Path) -> None:
+    """Let PATH be removed: efivarfs protects every variable that it doesn't know (efivarfs.rst)."""
+    get, put, immutable = 0x80086601, 0x40086602, 0x10  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IMMUTABLE_FL
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            flags = struct.unpack("i", fcntl.ioctl(fd, get, bytes(4)))[0]
+            if flags & immutable:
+                fcntl.ioctl(fd, put, struct.pack("i", flags & ~immutable))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):  # a file system without such flags protects nothing
+            raise _explained(path, error) from None
 
 
 def remove_empty_parents(path: Path, stop: Path) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 MODULE_NAME = r"[A-Za-z0-9_-]+\??"
+SIZE = r"0|[1-9][0-9]{0,8}[KMGT]|[1-9][0-9]?%"
+SIZE_WORDS = "0, a size such as 20G (K, M, G, T), or a share of the file system such as 10%"
+PATH = r"/[^\x00-\x1f'\"\\]*"
+NAME = "[A-Za-z0-9._+-]+"
+TARGET = re.compile(rf"target (root|esp|uuid=[A-Fa-f0-9-]+(:{PATH[1:]})?|(partuuid|label|partlabel)={NAME})")
+TARGET_WORDS = "[target root], [target esp], [target uuid=UUID], with btrfs [target uuid=UUID:SUBVOLUME], or partuuid=,"
+TARGET_WORDS += " label=, partlabel="
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ OPTIONS: tuple[Option, ...] = (
         "/var/crash",
         "an absolute directory",
         "Directory of the dumps. The file system that holds it is the dump target.",
-        r"/[^\x00-\x1f'\"\\]*",
+        PATH,
     ),
     Option(
         "drivers",
@@ -95,18 +103,83 @@ OPTIONS: tuple[Option, ...] = (
         "Compression of the vmcore. Arch's makedumpfile has zstd and zlib.",
     ),
     Option(
+        "encrypt_to",
+        "force_list",
+        "",
+        "a comma-separated list of public keys of age(1), each beginning with age1",
+        "Dumps are encrypted to these keys before they are written, so that they may lie on a disk that isn't. Only"
+        " who has one of the private keys can read them: kdump-pkg decrypt.",
+        r"age1[02-9ac-hj-np-z]{58}",
+    ),
+    Option(
+        "capture",
+        'option("image", "system")',
+        "image",
+        "image or system",
+        "Where the dump is saved from: the capture image alone, or the whole system, started by the capture kernel with"
+        " kdump-save.service. system needs far more memory; it is for targets that only the whole system can reach.",
+    ),
+    Option(
         "timeout",
         "integer(30, 86400)",
         "600",
         "seconds, from 30 to 86400",
-        "Deadline of the whole capture; then the machine reboots, whatever hangs.",
+        "Deadline of the whole capture; then the machine reboots, whatever hangs. In a section: of all that is done on"
+        " that target; then the next one is tried.",
+    ),
+    Option(
+        "step_timeout",
+        "integer(5, 86400)",
+        "300",
+        "seconds, from 5 to 86400",
+        "Deadline of each step of a capture; what isn't done by then is given up, and the next step begins.",
     ),
     Option(
         "device_timeout",
         "integer(1, 3600)",
         "30",
         "seconds, from 1 to 3600",
-        "How long the capture waits for the target's device.",
+        "How long the capture waits until a target's device is there, opened and mounted.",
+    ),
+    Option(
+        "passphrase_timeout",
+        "integer(0, 3600)",
+        "60",
+        "seconds, from 0 to 3600",
+        "How long the capture waits for somebody to type the passphrase of an encrypted target whose key it doesn't"
+        " have, after all other targets have been tried. 0: it never asks.",
+    ),
+    Option(
+        "crash_loop",
+        "integer(0, 1440)",
+        "10",
+        "minutes, from 0 to 1440",
+        "A crash that comes within so many minutes of the last one, for the third time in a row, leaves only its log,"
+        " and the machine halts. 0: it never halts for that.",
+    ),
+    Option(
+        "keep",
+        "integer(0, 10000)",
+        "5",
+        "a number from 0 to 10000",
+        "How many dumps are kept. The oldest go first, incomplete ones before complete ones; never the newest, the"
+        " newest complete one, or one that holds a file named pinned. 0: any number.",
+    ),
+    Option(
+        "max_age",
+        "integer(0, 36500)",
+        "0",
+        "days, from 0 to 36500",
+        "Dumps that are older are removed. 0: at any age they stay.",
+    ),
+    Option("max_use", "string", "0", SIZE_WORDS, "What all dumps together may take. 0: no limit.", SIZE),
+    Option(
+        "keep_free",
+        "string",
+        "5%",
+        SIZE_WORDS,
+        "What stays free on the file system: old dumps are removed for it, before a dump and after the boot.",
+        SIZE,
     ),
     Option(
         "final_action",
@@ -114,6 +187,13 @@ OPTIONS: tuple[Option, ...] = (
         "reboot",
         "reboot, poweroff, halt or shell",
         "What happens when the dump is saved.",
+    ),
+    Option(
+        "failure_action",
+        'option("reboot", "poweroff", "halt", "shell")',
+        "reboot",
+        "reboot, poweroff, halt or shell",
+        "What happens when nothing could be saved.",
     ),
     Option(
         "cmdline_add",
@@ -149,14 +229,50 @@ OPTIONS: tuple[Option, ...] = (
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 
+_SHARED = ("device_timeout", "timeout", "keep", "max_age", "max_use", "keep_free")
+TARGET_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "path",
+        "string",
+        "",
+        "an absolute directory",
+        "Directory of the dumps: for root one of the running system, else one below the top of that file system.",
+        PATH,
+    ),
+    Option(
+        "fstype",
+        'option("auto", "ext4", "ext3", "ext2", "xfs", "btrfs", "f2fs", "vfat", "exfat")',
+        "auto",
+        "auto, ext4, ext3, ext2, xfs, btrfs, f2fs, vfat or exfat",
+        "Type of the file system. auto reads it from this machine.",
+    ),
+    Option(
+        "layers",
+        "force_list",
+        "auto",
+        "auto, or a comma-separated list, from the disk up, of md:UUID, crypt:UUID and lvm:GROUP/VOLUME",
+        "What lies between disk and file system and has to be opened. auto reads it from this machine; where the"
+        " machine can't be seen, as in a chroot, it has to be named.",
+        rf"auto|md:[0-9a-f:-]+|crypt:[0-9a-f-]+|lvm:{NAME}/{NAME}",
+    ),
+    *(replace(BY_NAME[name], default="") for name in _SHARED),
+)
+"""The keys of a `[target …]` section; one without a default has that of the option of the same name."""
+
+TARGET_BY_NAME: dict[str, Option] = {option.name: option for option in TARGET_OPTIONS}
+
 
 def configspec() -> list[str]:
-    """The configspec of ConfigObj, a line per option."""
-    return [f"{o.name} = {_with_default(o)}" for o in OPTIONS]
+    """The configspec of ConfigObj, a line per option; the keys of a section have no defaults."""
+    sections = [f"{o.name} = {_with_default(o, 'None')}" for o in TARGET_OPTIONS]
+    return [*(f"{o.name} = {_with_default(o, _default(o))}" for o in OPTIONS), "[__many__]", *sections]
 
 
-def _with_default(option: Option) -> str:
-    default = "list()" if option.check == "force_list" and not option.default else f'"{option.default}"'
+def _default(option: Option) -> str:
+    return "list()" if option.check == "force_list" and not option.default else f'"{option.default}"'
+
+
+def _with_default(option: Option, default: str) -> str:
     if option.check.endswith(")"):
         return f"{option.check[:-1]}, default={default})"
     return f"{option.check}(default={default})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kdump_pkg import config as configuration
 from kdump_pkg import fs, paths
-from kdump_pkg.apply import Reporter, execute
+from kdump_pkg.apply import Reporter, execute, keys
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
 from kdump_pkg.facts import collect
@@ -66,8 +66,25 @@ def plan_unload(ctx: Context) -> Plan:
     return Plan((Unload("asked for"),) if facts.crash_loaded else ())
 
 
+def unlock(ctx: Context, config: Config, ask: Callable[[str], str]) -> None:
+    """Link the keys of those encrypted targets whose keys come from nowhere else; ASK gives a passphrase."""
+    facts = collect(ctx, config)
+    if facts.boot.confined:
+        raise KdumpError(f"{facts.boot.confined}: the capture kernel is the host's", hint="run it on the host")
+    if not facts.boot.crash_dm_crypt:
+        raise KdumpError(
+            "this kernel hands no keys over: it has no CONFIG_CRASH_DM_CRYPT", hint="load without --unlock"
+        )
+    volumes = {volume.uuid: volume for target in facts.targets for volume in target.crypt if volume.key == "none"}
+    keys.unlock(ctx, tuple(volumes.values()), ask)
+
+
 def carry_out(ctx: Context, make: Callable[[], Plan], report: Reporter, *, wait: float = 0) -> Outcome:
     """Make a plan and execute it under the same lock, so that hook, unit and user never act on stale facts."""
     with fs.lock(ctx.path(paths.LOCK), wait=wait):
         plan = make()
-        return Outcome(plan, execute(ctx, plan, report))
+        failed: tuple[KdumpError, ...] = ()
+        if plan.prepare:
+            failed = execute(ctx, Plan(plan.prepare), report)
+            plan = make()
+        return Outcome(plan, (*failed, *execute(ctx, plan, report)))

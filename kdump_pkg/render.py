@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 
 from kdump_pkg import cpio, paths
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.model import Config, Flavour, Kernel, SystemImages, Target
-from kdump_pkg.options import OPTIONS
+from kdump_pkg.model import Config, Flavour, Kernel, Level, SystemImages, Target, TraceRecord, Watchdog
+from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, Option
 
 COMPRESS = {"zstd": "-z", "zlib": "-c", "lzo": "-l", "snappy": "-p", "none": ""}
 SAFE = re.compile(r"[^\x00-\x1f\x7f'\\]*")
@@ -69,37 +70,73 @@ def preset(release: str, image: str) -> bytes:
     return own_file(_header(paths.PRESET, "mkinitcpio preset of the capture image", ""), body)
 
 
-def capture_env(
-    config: Config,
-    target: Target,
-    *,
-    kernel: Kernel,
-    flavour: Flavour,
-    modules: tuple[str, ...],
-    insmod: tuple[str, ...],
-    level: int,
-    fingerprint: str,
-) -> bytes:
+@dataclass(frozen=True)
+class Parts:
+    """What an image is to hold besides its targets."""
+
+    kernel: Kernel
+    flavour: Flavour
+    modules: tuple[str, ...]
+    insmod: tuple[str, ...]
+    applets: tuple[str, ...]
+    binaries: tuple[str, ...]
+    hooks: tuple[str, ...]
+    level: Level
+    watchdog: Watchdog | None = None
+    record: TraceRecord | None = None
+
+
+def capture_env(config: Config, targets: tuple[Target, ...], parts: Parts, fingerprint: str) -> bytes:
     """The flat file that the shell sources at crash time; nothing is parsed there."""
+    record = parts.record
     values = {
-        "FORMAT": "1",
+        "FORMAT": "2",
         "FINGERPRINT": fingerprint,
-        "RELEASE": kernel.release,
-        "FLAVOUR": flavour,
-        "MODULES": " ".join(modules),
-        "INSMOD": " ".join(insmod),
-        "TARGETS": "1",
-        "TARGET_1_DEVICE": target.device,
-        "TARGET_1_FSTYPE": target.fstype,
-        "TARGET_1_OPTIONS": target.options,
-        "TARGET_1_PATH": target.path,
-        "DEVICE_TIMEOUT": str(config.device_timeout),
+        "RELEASE": parts.kernel.release,
+        "FLAVOUR": parts.flavour,
+        "CAPTURE": config.capture,
+        "MODULES": " ".join(parts.modules),
+        "INSMOD": " ".join(parts.insmod),
+        "APPLETS": " ".join(parts.applets),
+        "BINARIES": " ".join(parts.binaries),
+        "HOOKS": " ".join(parts.hooks),
+        "TARGETS": str(len(targets)),
+        **{k: v for number, target in enumerate(targets, 1) for k, v in _target(config, number, target).items()},
         "TIMEOUT": str(config.timeout),
-        "LEVEL": str(level),
+        "STEP_TIMEOUT": str(config.step_timeout),
+        "PASSPHRASE_TIMEOUT": str(config.passphrase_timeout),
+        "CRASH_LOOP": str(config.crash_loop),
+        "LEVEL": str(parts.level.value),
         "COMPRESS": COMPRESS[config.compression],
+        "ENCRYPT_TO": " ".join(config.encrypt_to),
+        "WATCHDOG": parts.watchdog.device if parts.watchdog else "",
+        "TRACE_RECORD": f"{record.device} {record.offset} {record.mark}" if record else "",
         "FINAL_ACTION": config.final_action,
+        "FAILURE_ACTION": config.failure_action,
     }
     return "".join(f"KDUMP_{key}='{_checked(value)}'\n" for key, value in values.items()).encode()
+
+
+def _target(config: Config, number: int, target: Target) -> dict[str, str]:
+    rules = target.retention
+    values = {
+        "NAME": target.name,
+        "DEVICE": target.device,
+        "FSTYPE": target.fstype,
+        "OPTIONS": target.options,
+        "PATH": target.path,
+        "LAYERS": " ".join(f"{layer.kind}:{layer.name}" for layer in target.layers),
+        "DEVICES": str(target.devices),
+        "MOUNTED": target.mounted if config.capture == "system" else "",
+        "SAVE": target.save,
+        "DEVICE_TIMEOUT": str(target.device_timeout),
+        "TIMEOUT": str(target.timeout),
+        "KEEP": str(rules.keep),
+        "MAX_AGE": str(rules.max_age),
+        "MAX_USE": rules.max_use,
+        "KEEP_FREE": rules.keep_free,
+    }
+    return {f"TARGET_{number}_{key}": value for key, value in values.items()}
 
 
 def kernel_cache(kernels: tuple[Kernel, ...]) -> bytes:
@@ -114,11 +151,20 @@ def sample_config() -> str:
         "# kdump-pkg.conf(5): how this machine saves kernel crashes. Every line below shows the default.\n"
         "# After a change: kdump-pkg rebuild\n"
     ]
-    for option in OPTIONS:
-        text = _wrap(option.help, 110)
-        setting = f"#{option.name} = {option.default}"
-        parts.append(f"{text}# Allowed: {option.allowed}.\n{setting.rstrip()}\n")
+    parts += [_sample(option) for option in OPTIONS]
+    parts.append(
+        "# Where dumps go, tried in the order of the sections. Without any it is [target root] alone.\n"
+        "# Other names: [target esp], [target uuid=UUID], with btrfs [target uuid=UUID:SUBVOLUME], or partuuid=,\n"
+        "# label=, partlabel=. What a section leaves out is as above.\n"
+        "#[target root]\n"
+    )
+    parts += [_sample(option) for option in TARGET_OPTIONS if option.name not in BY_NAME]
     return "\n".join(parts)
+
+
+def _sample(option: Option) -> str:
+    setting = f"#{option.name} = {option.default}".rstrip()
+    return f"{_wrap(option.help, 110)}# Allowed: {option.allowed}.\n{setting}\n"
 
 
 def cpio_archive(name: str, data: bytes) -> bytes:

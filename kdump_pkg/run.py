@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from kdump_pkg.errors import CommandError
 
@@ -23,7 +25,15 @@ PACKAGE_OF = {
     "lz4": "lz4",
     "lzop": "lzop",
     "mkfs.ext4": "e2fsprogs",
-    "debugfs": "e2fsprogs",
+    "mkfs.ext3": "e2fsprogs",
+    "mkfs.ext2": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "btrfs": "btrfs-progs",
+    "mkfs.f2fs": "f2fs-tools",
+    "mkfs.vfat": "dosfstools",
+    "mkfs.exfat": "exfatprogs",
+    "lvm": "lvm2",
     "busybox": "busybox",
 }
 TAIL = 5  # lines of a failed program's stderr that are worth showing
@@ -99,6 +109,56 @@ class SystemRunner:
         if check and done.returncode != 0:
             raise explain(result)
         return result
+
+
+class Stream:
+    """A program at work whose output comes to us piece by piece."""
+
+    def __init__(self, argv: Sequence[str], process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
+        self.argv = tuple(argv)
+        self._process = process
+        self._words = words
+
+    def read(self, size: int) -> bytes:
+        """SIZE bytes of its output, fewer only at the end."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read(size)
+
+    def end(self) -> Result:
+        """Throw the rest of its output away and wait for it."""
+        while self.read(1 << 20):
+            pass
+        code = self._process.wait()
+        self._words.seek(0)
+        return Result(self.argv, code, b"", self._words.read(1 << 16))
+
+
+@contextlib.contextmanager
+def streaming(argv: Sequence[str], *, stdin: int) -> Iterator[Stream]:
+    """Run ARGV on a file and read its output meanwhile; it is killed when the block is left.
+
+    What it says on stderr goes to a file without a name: a pipe that nobody empties would stop it.
+    """
+    with tempfile.TemporaryFile() as words:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                env=clean_environment(),
+            )
+        except FileNotFoundError:
+            raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
+        except OSError as error:
+            raise CommandError(f"{argv[0]}: {error.strerror}") from None
+        try:
+            yield Stream(argv, process, words)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from kdump_pkg.errors import KdumpError
+
 COLOURS = {"green": "\033[1;32m", "blue": "\033[1;34m", "yellow": "\033[1;33m", "red": "\033[1;31m"}
 
 
@@ -39,6 +41,19 @@ def error(text: str, hint: str | None = None) -> None:
     for number, line in enumerate(lines):
         tail = f" ({hint})" if hint and number == len(lines) - 1 else ""
         print(f"{_paint(sys.stderr, 'red', '==> ERROR:')} {line}{tail}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def ask(prompt: str) -> str:
+    """A secret: typed on the terminal and not shown there, or one line of what is piped in."""
+    import getpass
+
+    try:
+        line = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    except EOFError:
+        line = ""
+    if not line:
+        raise KdumpError("no passphrase was given", hint="type it on a terminal")
+    return line
 
 
 def out(text: str) -> None:

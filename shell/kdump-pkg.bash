@@ -21,14 +21,29 @@ _kdump_pkg() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
+        --identity | --output)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
         --memory | --crashkernel | --timeout) return ;;
     esac
     case $verb in
-        '') candidates='status rebuild load unload rehearse --help --version' ;;
-        status) candidates='--help --debug --root --json' ;;
+        '') candidates='status rebuild load unload rehearse prune collect decrypt --help --version' ;;
+        status | collect) candidates='--help --debug --root --json' ;;
         rebuild) candidates='--help --debug --root --json --dry-run --force' ;;
-        load | unload) candidates='--help --debug' ;;
-        rehearse) candidates='--help --debug --root --json --memory --crashkernel --timeout --keep' ;;
+        load) candidates='--help --debug --unlock' ;;
+        unload) candidates='--help --debug' ;;
+        rehearse) candidates='--help --debug --root --json --memory --crashkernel --timeout --passphrase --keep' ;;
+        prune) candidates='--help --debug --root --json --dry-run' ;;
+        decrypt)
+            candidates='--help --debug --identity --output'
+            if [[ $current != -* ]]; then # the directory of a dump
+                compopt -o filenames 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -d -- "$current")
+                return
+            fi
+            ;;
         *) return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$current")

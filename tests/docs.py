@@ -10,14 +10,14 @@ import re
 from pathlib import Path
 
 from kdump_pkg import cli
-from kdump_pkg.options import OPTIONS, Option
+from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, Option
 from kdump_pkg.render import sample_config
 
 REPO = Path(__file__).resolve().parents[1]
 SAMPLE = "kdump-pkg.conf"
 MANUAL = "man/kdump-pkg.conf.5"
-BEGIN = '.\\" BEGIN of what `python -m tests.docs` makes from kdump_pkg/options.py\n'
-END = '.\\" END\n'
+BEGIN = '.\\" BEGIN of what `python -m tests.docs` makes from kdump_pkg/options.py: {}\n'
+END = '.\\" END of {}\n'
 
 
 def roff(text: str) -> str:
@@ -29,20 +29,29 @@ def roff(text: str) -> str:
 def option_entry(option: Option) -> str:
     """One option of the manual page: name, meaning, what is allowed, default."""
     default = f"Default: {roff(option.default)}." if option.default else "Default: none."
+    if option in TARGET_OPTIONS and not option.default:
+        default = "Default: that of the option of the same name."
+    if option in TARGET_OPTIONS and BY_NAME.get(option.name, option).help == option.help:
+        return f".TP\n.B {roff(option.name)}\nAs above, for this target alone.\n"
     return f".TP\n.B {roff(option.name)}\n{roff(option.help)}\nAllowed: {roff(option.allowed)}.\n{default}\n"
 
 
-def options_section() -> str:
-    return "".join(option_entry(option) for option in OPTIONS)
+def sections() -> dict[str, str]:
+    """The generated parts of the manual page."""
+    parts = {"options": OPTIONS, "targets": TARGET_OPTIONS}
+    return {name: "".join(option_entry(option) for option in options) for name, options in parts.items()}
 
 
 def with_options(manual: str) -> str:
-    """MANUAL with what stands between the two markers made anew. Raises ValueError when a marker is missing."""
-    head, begin, rest = manual.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{MANUAL} has lost a marker: {BEGIN.strip()} … {END.strip()}")
-    return f"{head}{BEGIN}{options_section()}{END}{tail}"
+    """MANUAL with what stands between the markers made anew. Raises ValueError when a marker is missing."""
+    for name, text in sections().items():
+        begin, end = BEGIN.format(name), END.format(name)
+        head, found, rest = manual.partition(begin)
+        _, also_found, tail = rest.partition(end)
+        if not found or not also_found:
+            raise ValueError(f"{MANUAL} has lost a marker: {begin.strip()} … {end.strip()}")
+        manual = f"{head}{begin}{text}{end}{tail}"
+    return manual
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:

@@ -395,7 +395,7 @@ def facts(**changes: object) -> Facts:
     values: dict[str, object] = {
         "kernels": (kernel(),),
         "boot": live_boot(),
-        "target": target(),
+        "targets": (target(),),
         "images": SystemImages("mkinitcpio", "41-1", "systemd", MKINITCPIO_HOOKS, sources=("/etc/mkinitcpio.conf",)),
         "modules": module_index(),
         "tools": {"makedumpfile": "1.7.9-1", "kexec-tools": "2.0.32-1", "mkinitcpio": "41-1"},

@@ -1,5 +1,6 @@
 #!/bin/bash
-# dracut module of the capture image, in the flavour that the capture file names. Only for `dracut --modules kdump-pkg`.
+# dracut module of the capture image, in the flavour that the capture file names. Called for by name alone: by
+# `dracut --modules kdump-pkg`, and with `capture = system` by `--add`.
 # shellcheck disable=SC2154 # dracut's own: initdir, kernel, moddir, srcmods, systemdsystemunitdir
 
 library=/usr/lib/kdump-pkg
@@ -23,9 +24,10 @@ check() {
 }
 
 depends() {
-    case $(setting KDUMP_FLAVOUR) in
-        udev) echo base udev-rules ;;
-        systemd) echo systemd systemd-initrd systemd-modules-load systemd-udevd udev-rules ;;
+    case $(setting KDUMP_CAPTURE):$(setting KDUMP_FLAVOUR) in
+        system:*) ;;
+        *:udev) echo base udev-rules ;;
+        *:systemd) echo systemd systemd-initrd systemd-modules-load systemd-udevd udev-rules ;;
     esac
 }
 
@@ -33,7 +35,7 @@ installkernel() {
     local names
     read -ra names <<<"$(setting KDUMP_MODULES)"
 
-    if [[ $(setting KDUMP_FLAVOUR) == direct ]]; then
+    if [[ $(setting KDUMP_CAPTURE):$(setting KDUMP_FLAVOUR) == image:direct ]]; then
         unpack_modules
     else
         hostonly='' instmods "${names[@]%\?}"
@@ -79,16 +81,54 @@ tool() {
     fi
 }
 
+# The real thing, even where dracut's own module `busybox` came first.
+program() {
+    local place
+
+    for place in "$initdir"/{usr/bin,usr/sbin,bin,sbin}/"$1"; do
+        [[ $(readlink "$place") != *busybox ]] || rm -f "$place"
+    done
+    inst_multiple "$1" || refuse "the program can't be found: '$1'"
+}
+
 install_tools() {
     local name busybox applets=
+    local -a programs tools
+    read -ra programs <<<"$(setting KDUMP_BINARIES)"
+    read -ra tools <<<"$(setting KDUMP_APPLETS)"
 
+    for name in "${programs[@]}"; do
+        program "$name"
+    done
+    # the kernel and udev call it, and busybox's can't unpack every module
+    [[ $(setting KDUMP_FLAVOUR) == direct ]] || program modprobe
+    # Argon2's threads end by pthread_exit(), which needs it and aborts without
+    if [[ " ${programs[*]} " == *' cryptsetup '* ]]; then
+        inst_libdir_file libgcc_s.so.1 || refuse "the library can't be found: 'libgcc_s.so.1'"
+    fi
     busybox=$(type -P busybox) && applets=" $("$busybox" --list | tr '\n' ' ')"
-    # busybox's findfs knows no partitions' names
-    grep -q "_DEVICE='PART" "$capture_env" && inst_multiple findfs
-    for name in sh date dd findfs halt mkdir mount mv poweroff reboot rm sed sleep stat sync umount "$@"; do
+    for name in "${tools[@]}"; do
         tool "$name"
     done
-    inst_multiple makedumpfile
+}
+
+# kdump-save, its parts, and the user's own scripts at the places they have.
+install_scripts() {
+    local file
+    local -a scripts
+    read -ra scripts <<<"$(setting KDUMP_HOOKS)"
+
+    inst_simple "$library/kdump-save"
+    ln -sfn "$library/kdump-save" "$initdir/kdump/save"
+    for file in "${KDUMP_LIBRARY:-$library/save}"/*.sh; do
+        inst_simple "$file" "$library/save/${file##*/}" || refuse "the file can't be read: '$file'"
+    done
+    for file in "${scripts[@]}"; do
+        inst "$file" || refuse "the script can't be read: '$file'"
+        chmod 755 "$initdir$file"
+    done
+    inst_simple "$capture_env" /kdump/env
+    chmod 600 "$initdir/kdump/env"
 }
 
 install_hooks() {
@@ -112,38 +152,47 @@ install_unit() {
     # by it systemd knows where it is; dracut 059 has it only in `base`
     mkdir -p "$initdir/etc"
     [[ -e $initdir/etc/initrd-release ]] || echo ID=kdump-pkg >"$initdir/etc/initrd-release"
-    # its own limit, and time for the device units before it
     mkdir -p "$limits"
-    printf '[Unit]\nJobTimeoutSec=%d\n' $(($(setting KDUMP_TIMEOUT) + 120)) >"$limits/limit.conf"
+    printf '[Unit]\nJobTimeoutSec=%s\n' "$(job_limit)" >"$limits/limit.conf"
+}
+
+# Its own limit, and time for the device units before it; a shell has none.
+job_limit() {
+    case $(setting KDUMP_FINAL_ACTION):$(setting KDUMP_FAILURE_ACTION) in
+        *shell*) echo infinity ;;
+        *) echo $(($(setting KDUMP_TIMEOUT) + 120)) ;;
+    esac
+}
+
+# An image without what it must have would be worse than the last good one.
+check_settings() {
+    local name release
+    local -a programs
+    release=$(setting KDUMP_RELEASE)
+    read -ra programs <<<"$(setting KDUMP_BINARIES)"
+
+    [[ -r $capture_env ]] || refuse "the capture file is missing: '$capture_env': run 'kdump-pkg rebuild'"
+    [[ $(setting KDUMP_FORMAT) == 2 ]] ||
+        refuse "the capture file is of another version of kdump-pkg: run 'kdump-pkg rebuild'"
+    [[ $release == "$kernel" ]] ||
+        refuse "the capture file is for kernel '$release', not '$kernel': run 'kdump-pkg rebuild'"
+    for name in "${programs[@]}"; do
+        type -P "$name" >/dev/null || refuse "$name not found: install the package that has it"
+    done
 }
 
 install() {
-    local release flavour
-    release=$(setting KDUMP_RELEASE)
-    flavour=$(setting KDUMP_FLAVOUR)
-
-    [[ -r $capture_env ]] || refuse "the capture file is missing: '$capture_env': run 'kdump-pkg rebuild'"
-    [[ $release == "$kernel" ]] ||
-        refuse "the capture file is for kernel '$release', not '$kernel': run 'kdump-pkg rebuild'"
-    type -P makedumpfile >/dev/null || refuse "makedumpfile not found: install the package 'makedumpfile'"
+    check_settings
+    # kdump-save.service on the real root saves the dump
+    [[ $(setting KDUMP_CAPTURE) != system ]] || return 0
 
     mkdir -p "$initdir"/{dev,proc,sys,run,tmp,usr/bin,kdump}
-    inst_simple "$library/kdump-save"
-    ln -sfn "$library/kdump-save" "$initdir/kdump/save"
-    inst_simple "$capture_env" /kdump/env
-    case $flavour in
-        direct)
-            install_tools insmod
-            inst_simple "$library/kdump-init" /init
-            ;;
-        udev)
-            install_tools
-            install_hooks
-            ;;
-        systemd)
-            install_tools
-            install_unit
-            ;;
-        *) refuse "no such flavour: '$flavour'" ;;
+    install_tools
+    install_scripts
+    case $(setting KDUMP_FLAVOUR) in
+        direct) inst_simple "$library/kdump-init" /init ;;
+        udev) install_hooks ;;
+        systemd) install_unit ;;
+        *) refuse "no such flavour: '$(setting KDUMP_FLAVOUR)'" ;;
     esac
 }

@@ -6,10 +6,22 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from kdump_pkg import fs, paths
-from kdump_pkg.apply import debug, images, kexec
+from kdump_pkg.apply import debug, images, kexec, prune, trace
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.model import Action, BuildImage, DropDebug, Load, Plan, Remove, SaveDebug, Unload, WriteFile
+from kdump_pkg.model import (
+    Action,
+    BuildImage,
+    DropDebug,
+    Load,
+    MakeRecord,
+    Plan,
+    Remove,
+    RemoveDump,
+    SaveDebug,
+    Unload,
+    WriteFile,
+)
 
 OURS = (paths.STATE, paths.RUN)
 """Directories that are ours altogether: these alone are ever removed with all that is in them."""
@@ -29,7 +41,7 @@ def execute(ctx: Context, plan: Plan, report: Reporter) -> tuple[KdumpError, ...
             continue
         report(describe(action))
         try:
-            _perform(ctx, action)
+            _perform(ctx, action, report)
         except KdumpError as error:
             failed.append(error)
     return tuple(failed)
@@ -53,9 +65,13 @@ def describe(action: Action) -> str:
             return f"loading {action.release} as the capture kernel: {action.reason}"
         case Unload():
             return f"unloading the capture kernel: {action.reason}"
+        case RemoveDump():
+            return f"removing the dump {action.directory}/{action.name} ({action.kib / 1024:.1f} MiB): {action.reason}"
+        case MakeRecord():
+            return f"writing {paths.RECORD}: {action.reason}"
 
 
-def _perform(ctx: Context, action: Action) -> None:
+def _perform(ctx: Context, action: Action, report: Reporter) -> None:
     match action:
         case WriteFile():
             fs.write_atomic(ctx.path(action.path, follow=False), action.data, action.mode)
@@ -68,9 +84,13 @@ def _perform(ctx: Context, action: Action) -> None:
         case DropDebug():
             debug.drop(ctx, action.release)
         case Load():
-            kexec.load(ctx, action)
+            kexec.load(ctx, action, report)
         case Unload():
             kexec.unload(ctx)
+        case RemoveDump():
+            prune.remove_dump(ctx, action.directory, action.name, report)
+        case MakeRecord():
+            trace.make_record(ctx)
 
 
 def _remove(ctx: Context, name: str) -> None:

@@ -52,13 +52,16 @@ def command(action: BuildImage, out: str) -> list[str]:
     """What the generator is called with."""
     if action.generator == "mkinitcpio":
         return ["mkinitcpio", "-c", paths.DERIVED_CONFIG, "-k", action.release, "-g", out]
-    return ["dracut", *_DRACUT_OPTIONS, "--modules", "kdump-pkg", "--kver", action.release, out]
+    own = _DRACUT_SYSTEM if action.system else _DRACUT_CAPTURE
+    return ["dracut", *_DRACUT_OPTIONS, *own, "--kver", action.release, out]
 
 
-_DRACUT_OPTIONS = (
-    "--force", "--quiet", "--gzip", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--nostrip",
-)  # fmt: skip
+# A user who has dracut make unified kernel images gets none of those from us: kexec takes the plain image.
+_DRACUT_OPTIONS = ("--force", "--quiet", "--gzip", "--no-early-microcode", "--nostrip", "--no-uefi")
+_DRACUT_CAPTURE = ("--no-hostonly", "--no-hostonly-cmdline", "--modules", "kdump-pkg")
 """Only our module: it asks for the others that its flavour needs, and names the drivers."""
+_DRACUT_SYSTEM = ("--omit", "drm simpledrm plymouth resume bluetooth memstrack", "--add", "kdump-pkg")
+"""What the user's own images have, as their configuration says, and our module; less what only costs memory."""
 
 
 def _prepend(image: Path, head: bytes) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from kdump_pkg import cpio, fs, paths
 from kdump_pkg.context import Context
@@ -31,6 +33,7 @@ LIBRARY_DIRECTORIES = (
 )  # fmt: skip
 KVM = "/dev/kvm"
 PROBE_TIMEOUT = 20  # seconds; where KVM works, it takes two
+TYPING = 1  # seconds between a question and our answer
 GRACE = 5  # seconds for the last words, once nothing more is expected
 FLOOD = 64 << 20  # bytes; a capture says some 30 kB
 LONGEST = 4096  # bytes without a line's end that still are one line
@@ -45,6 +48,8 @@ class Run:
     seconds: float
     timed_out: bool
     """It was ended by us, not by itself."""
+    killed: bool = False
+    """As it was asked for: the power was cut."""
 
 
 @contextmanager
@@ -65,24 +70,37 @@ def need(program: str) -> None:
         raise KdumpError(f"{program} is not installed, a rehearsal needs it", hint=hint)
 
 
-def first_stage(ctx: Context, init: str, programs: Sequence[str], files: Mapping[str, bytes]) -> bytes:
+def first_stage(
+    ctx: Context, init: str, programs: Sequence[str], files: Iterable[cpio.File] = (), maybe: Sequence[str] = ()
+) -> bytes:
     """The archive that the virtual machine starts from: /init, PROGRAMS in /bin with their libraries, FILES."""
-    parts = {f"/bin/{name}": _find(ctx, name, PROGRAM_DIRECTORIES) for name in programs}
-    todo = list(parts.items())
+    todo = [(f"/bin/{name}", _find(ctx, name, PROGRAM_DIRECTORIES)) for name in programs]
+    for name in maybe:
+        with contextlib.suppress(KdumpError):
+            todo.append((f"/bin/{name}", _find(ctx, name, PROGRAM_DIRECTORIES)))
     contents: dict[str, bytes] = {}
     while todo:
         name, path = todo.pop()
         data = contents[name] = read(ctx, path)
         linkage = elf.linkage(data, path)
         needs = [_find(ctx, library, LIBRARY_DIRECTORIES, linkage.machine) for library in linkage.libraries]
+        if "libpthread.so.0" in linkage.libraries or "libcryptsetup.so.12" in linkage.libraries:
+            needs += _threads(ctx, linkage.machine)
         if linkage.interpreter:
             needs.append(linkage.interpreter)
         todo.extend((need, need) for need in needs if need not in contents)
     entries = [cpio.File("/init", init.encode(), 0o755)]
     entries += [cpio.File(name, data, 0o755) for name, data in sorted(contents.items())]
-    entries += [cpio.File(name, data) for name, data in files.items()]
-    entries += [cpio.File(f"{directory}/.keep", b"") for directory in ("/dev", "/proc", "/sys")]
-    return cpio.archive(entries)
+    entries += [cpio.File(directory, b"", cpio.DIRECTORY) for directory in ("/dev", "/proc", "/sys")]
+    return cpio.archive([*entries, *files])
+
+
+def _threads(ctx: Context, machine: str) -> list[str]:
+    """The C library opens it when a thread ends early, which Argon2's do; nothing names it."""
+    try:
+        return [_find(ctx, "libgcc_s.so.1", LIBRARY_DIRECTORIES, machine)]
+    except KdumpError:
+        return []
 
 
 def read(ctx: Context, name: str) -> bytes:
@@ -105,40 +123,105 @@ def _find(ctx: Context, name: str, directories: Sequence[str], machine: str | No
     raise KdumpError(f"{name} is not in {', '.join(directories)}, a rehearsal needs it", hint=hint)
 
 
-def make_disk(ctx: Context, disk: Path, mib: int, command: Sequence[str]) -> None:
-    """A file with nothing but holes, and on it what COMMAND makes."""
-    with disk.open("xb") as file:
-        file.truncate(mib << 20)
-    ctx.runner(command, timeout=120)
+def watch(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    ends: Callable[[bytes], bool],
+    answers: Sequence[tuple[str, str]] = (),
+    cut: tuple[str, float] | None = None,
+) -> Run:
+    """Run a machine and read its console until it ends, until ENDS says that nothing more will come, or TIMEOUT.
 
-
-def watch(argv: Sequence[str], *, timeout: float, ends: Callable[[bytes], bool]) -> Run:
-    """Run a machine and read its console until it ends, until ENDS says that nothing more will come, or TIMEOUT."""
+    ANSWERS are typed when what is on the console fits their pattern. CUT kills it some seconds after such a line.
+    """
     start = time.monotonic()
-    reader = _Reader(start)
-    deadline, over = start + timeout, False
     try:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=clean_environment()
+            argv,
+            stdin=subprocess.PIPE if answers else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=clean_environment(),
         )
     except OSError as error:
         raise CommandError(f"{argv[0]}: {error.strerror}") from None
-    assert process.stdout is not None
     try:
-        console = process.stdout.fileno()
-        while reader.size < FLOOD and (left := deadline - time.monotonic()) > 0:
-            if not select.select([console], [], [], left)[0]:
-                break
-            data = os.read(console, 1 << 16)
-            if not data:
-                return Run(reader.finish(), time.monotonic() - start, False)
-            if any(ends(line) for line in reader.feed(data)) and not over:
-                deadline, over = time.monotonic() + GRACE, True
-        return Run(reader.finish(), time.monotonic() - start, True)
+        assert process.stdout is not None
+        return _follow(process, _Reader(start), _Typist(process.stdin, answers), _End(start, timeout, ends, cut))
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def _follow(process: subprocess.Popen[bytes], reader: _Reader, typist: _Typist, end: _End) -> Run:
+    assert process.stdout is not None
+    console = process.stdout.fileno()
+    while reader.size < FLOOD and (left := end.at - time.monotonic()) > 0:
+        ready = select.select([console], [], [], min(left, typist.type_what_is_due()))[0]
+        if not ready:
+            continue
+        data = os.read(console, 1 << 16)
+        if not data:
+            return Run(reader.finish(), end.since(), False)
+        for line in reader.feed(data):
+            end.consider(line)
+        typist.read(data)
+    return Run(reader.finish(), end.since(), not end.cut, end.cut)
+
+
+class _End:
+    """When a machine is over for us."""
+
+    def __init__(
+        self, start: float, timeout: float, ends: Callable[[bytes], bool], cut: tuple[str, float] | None
+    ) -> None:
+        self.at = start + timeout
+        self.cut = False
+        self._start = start
+        self._ends = ends
+        self._cut = (re.compile(cut[0].encode()), cut[1]) if cut else None
+        self._over = False
+
+    def since(self) -> float:
+        return time.monotonic() - self._start
+
+    def consider(self, line: bytes) -> None:
+        now = time.monotonic()
+        if self._cut and not self.cut and self._cut[0].search(line):
+            self.at, self.cut = min(self.at, now + self._cut[1]), True
+        elif self._ends(line) and not (self._over or self.cut):
+            self.at, self._over = now + GRACE, True
+
+
+class _Typist:
+    """Types an answer a moment after its question: whoever asks throws away what was typed before."""
+
+    def __init__(self, keyboard: IO[bytes] | None, answers: Sequence[tuple[str, str]]) -> None:
+        self._keyboard = keyboard
+        self._answers = [(re.compile(question.encode()), answer.encode() + b"\n") for question, answer in answers]
+        self._seen = b""
+        self._due: list[tuple[float, bytes]] = []
+
+    def read(self, data: bytes) -> None:
+        self._seen = (self._seen + data)[-LONGEST:]
+        for question, answer in self._answers:
+            while found := question.search(self._seen):
+                self._seen = self._seen[found.end() :]
+                self._due.append((time.monotonic() + TYPING, answer))
+
+    def type_what_is_due(self) -> float:
+        """Seconds until the next one."""
+        now = time.monotonic()
+        while self._keyboard and self._due and self._due[0][0] <= now:
+            with contextlib.suppress(OSError):  # it has ended
+                self._keyboard.write(self._due.pop(0)[1])
+                self._keyboard.flush()
+        return max(self._due[0][0] - now, 0.01) if self._due else float(PROBE_TIMEOUT)
 
 
 class _Reader:
@@ -185,26 +268,6 @@ def kvm_works(ctx: Context, command: Sequence[str], mark: str) -> bool:
     return works
 
 
-def find_dump(directory: Path) -> Path | None:
-    """The one dump in the directory that was copied from the scratch disk."""
-    found = [path.parent for name in ("save.log", "dmesg.txt", "meta") for path in sorted(directory.rglob(name))]
-    return found[-1] if found else None
-
-
-def read_meta(dump: Path) -> tuple[tuple[str, str], ...]:
-    """The lines of `meta`, as far as they are keys and values."""
-    pairs = (line.partition("=") for line in read_file(dump / "meta").decode("utf-8", "replace").splitlines())
-    return tuple((key, value) for key, mark, value in pairs if mark)
-
-
-def read_file(file: Path) -> bytes:
-    """A file of the dump; nothing where it can't be read."""
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
-
-
 def read_log(ctx: Context, dump: Path) -> bytes | None:
     """The kernel's log out of the vmcore, by this root's makedumpfile; empty when it can't, None without one."""
     log = dump.parent / "log-from-vmcore"
@@ -216,15 +279,8 @@ def read_log(ctx: Context, dump: Path) -> bytes | None:
         return log.read_bytes()
     except (CommandError, OSError):
         return b""
-
-
-def keep(files: Sequence[Path], directory: Path) -> None:
-    """Copy what is worth keeping; holes of the disk stay holes, links of the guest stay links."""
-    for file in files:
-        if file.is_dir():
-            shutil.copytree(file, directory / file.name, symlinks=True)
-        elif file.exists():
-            fs.copy_atomic(file, directory / file.name, 0o600)
+    finally:
+        log.unlink(missing_ok=True)
 
 
 def check_keep(directory: Path) -> None:

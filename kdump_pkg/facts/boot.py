@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 
 from kdump_pkg import paths
 from kdump_pkg.context import Context
-from kdump_pkg.model import Boot
+from kdump_pkg.model import Boot, Watchdog
 
 
 def read_boot(ctx: Context) -> Boot:
@@ -16,15 +18,44 @@ def read_boot(ctx: Context) -> Boot:
         return Boot(confined=reason, cmdline=_kernel_install_cmdline(ctx))
     memory = re.search(r"MemTotal:\s+(\d+) kB", ctx.read_text("/proc/meminfo") or "")
     loaded = _number(ctx, paths.CRASH_LOADED)
+    running = ctx.read_text("/proc/sys/kernel/osrelease")
     return Boot(
-        running=ctx.read_text("/proc/sys/kernel/osrelease"),
+        running=running,
         cmdline=ctx.read_text("/proc/cmdline"),
         crash_loaded=None if loaded is None else loaded == 1,
         crash_size=_number(ctx, paths.CRASH_SIZE),
         load_disabled=_flag(ctx.read_text("/proc/sys/kernel/kexec_load_disabled")),
         lockdown=_lockdown(ctx.read_text("/sys/kernel/security/lockdown")),
+        crash_dm_crypt=_hands_keys_over(ctx, running or ""),
+        efi=ctx.path(paths.EFI_VARIABLES).is_dir(),
+        watchdog=_watchdog(ctx),
         memory_total=int(memory[1]) * 1024 if memory else None,
     )
+
+
+def _hands_keys_over(ctx: Context, running: str) -> bool | None:
+    """Whether the kernel has CONFIG_CRASH_DM_CRYPT: by its directory in configfs, else by what it was built with."""
+    if ctx.path(paths.CRASH_KEYS).is_dir():
+        return True
+    data = ctx.read_bytes("/proc/config.gz")
+    try:
+        text = gzip.decompress(data) if data else ctx.read_bytes(f"/boot/config-{running}")
+    except (OSError, EOFError, zlib.error):
+        return None
+    return None if text is None else b"\nCONFIG_CRASH_DM_CRYPT=y\n" in text
+
+
+def _watchdog(ctx: Context) -> Watchdog | None:
+    """The first one that is running and has hardware: a software one died with the kernel (sysfs-class-watchdog)."""
+    for name in ctx.names("/sys/class/watchdog"):
+        home = f"/sys/class/watchdog/{name}"
+        device = ctx.path(f"{home}/device")
+        if ctx.read_text(f"{home}/state") == "active" and device.exists():
+            module = ctx.path(f"{home}/device/driver/module")
+            seconds = ctx.read_text(f"{home}/timeout") or ""
+            driver = module.resolve().name.replace("-", "_") if module.exists() else ""
+            return Watchdog(f"/dev/{name}", driver, int(seconds) if seconds.isdigit() else 0)
+    return None
 
 
 def _kernel_install_cmdline(ctx: Context) -> str | None:

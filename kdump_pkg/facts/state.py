@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdump_pkg import paths
@@ -13,6 +14,7 @@ from kdump_pkg.facts.kernels import natural
 from kdump_pkg.fs import TEMPORARY
 from kdump_pkg.model import DebugKernel, ImageState, Loaded, OwnFile
 
+HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CHECKSUM = "# checksum: "
 SCRIPTS = (
     f"{paths.LIBRARY}/kdump-save", f"{paths.LIBRARY}/kdump-init",
@@ -20,7 +22,7 @@ SCRIPTS = (
     "/usr/lib/systemd/system/kdump-capture.service",
     f"{paths.DRACUT_MODULE}/module-setup.sh",
 )  # fmt: skip
-UNITS = ("kdump.service",)
+UNITS = ("kdump.service", "kdump-pkg-collect.service")
 
 
 def read_own_file(ctx: Context, name: str) -> OwnFile:
@@ -96,14 +98,11 @@ def read_debug(ctx: Context) -> tuple[DebugKernel, ...]:
     return tuple(found)
 
 
-def read_dump_releases(ctx: Context, directory: str) -> frozenset[str]:
-    """Releases that there is a dump of: their debug kernels are still needed."""
-    found = set()
-    for name in ctx.names(directory):
-        for line in (ctx.read_text(f"{directory}/{name}/meta") or "").splitlines():
-            if line.startswith("release="):
-                found.add(line[len("release=") :])
-    return frozenset(found)
+def read_dump_releases(ctx: Context, directories: Iterable[str]) -> frozenset[str]:
+    """Releases that there is a dump of, wherever: their debug kernels are still needed."""
+    metas = (f"{directory}/{name}/meta" for directory in dict.fromkeys(directories) for name in ctx.names(directory))
+    lines = (line for meta in metas for line in (ctx.read_text(meta) or "").splitlines())
+    return frozenset(line.removeprefix("release=") for line in lines if line.startswith("release="))
 
 
 def read_loaded(ctx: Context, name: str = paths.LOADED) -> Loaded | None:
@@ -126,9 +125,22 @@ def read_leftovers(ctx: Context, image: str) -> tuple[str, ...]:
 def read_parts_hash(ctx: Context) -> str:
     """Digest of our scripts and units that go into the image: a new version of them makes it stale."""
     digest = hashlib.sha256()
-    for name in SCRIPTS:
+    parts = [f"{paths.SAVE_PARTS}/{name}" for name in ctx.names(paths.SAVE_PARTS)]
+    for name in (*SCRIPTS, *parts):
         digest.update(hashlib.sha256(ctx.read_bytes(name) or b"").digest())
     return digest.hexdigest()
+
+
+def read_hooks(ctx: Context) -> tuple[tuple[str, str], ...]:
+    """The user's scripts that run before and after a dump, each with a digest of its content."""
+    found = []
+    for directory in paths.CAPTURE_HOOKS:
+        for name in ctx.names(directory):
+            path = f"{directory}/{name}"
+            data = ctx.read_bytes(path) if ctx.is_file(path) and HOOK_NAME.fullmatch(name) else None
+            if data is not None and ctx.path(path).stat().st_mode & 0o111:
+                found.append((path, hashlib.sha256(data).hexdigest()))
+    return tuple(found)
 
 
 def read_units(ctx: Context) -> dict[str, bool | None]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 
 from kdump_pkg import paths, render
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.model import Capture, Config, Facts, Flavour, GeneratorName, Kernel, OwnFile, Target
-from kdump_pkg.plan import cmdline, hooks, level, modules
+from kdump_pkg.model import Boot, Capture, Config, Facts, Flavour, GeneratorName, Kernel, OwnFile, Target
+from kdump_pkg.plan import cmdline, hooks, level, modules, targets, tools
 from kdump_pkg.plan.kernel import choose
 
 
@@ -19,27 +19,46 @@ def design_capture(config: Config, facts: Facts) -> Capture:
     generator = facts.images.generator
     if generator is None or facts.images.problem:
         raise KdumpError(facts.images.problem or "no initramfs generator is installed")
-    if facts.target.problem:
-        raise KdumpError(facts.target.problem)
-    if "crypt" in facts.target.layers:
-        raise KdumpError(
-            f"{facts.target.path} is encrypted, and nobody types a passphrase after a crash",
-            hint="set path = to a directory on a file system that isn't encrypted",
-        )
+    chosen = targets.choose(config, facts)
+    if not chosen.targets:
+        raise KdumpError("; ".join(chosen.problems) or "no target is configured")
     if facts.tools.get("makedumpfile") is None:
         raise KdumpError("makedumpfile is not installed", hint="pacman -S makedumpfile")
+    if config.encrypt_to and "age" not in facts.programs:
+        raise KdumpError("age is not installed, encrypt_to = needs it", hint="pacman -S age")
     if generator == "mkinitcpio":
         _check_texts(facts)
-    flavour = choose_flavour(config, facts)
-    names = modules.wanted(config, facts.target)
+    return _assemble(config, facts, _parts(config, facts, kernel, chosen.targets), chosen.targets)
+
+
+def _parts(config: Config, facts: Facts, kernel: Kernel, wanted: tuple[Target, ...]) -> render.Parts:
+    """What goes into the image; raises KdumpError for a module that the kernel doesn't have."""
+    flavour = choose_flavour(config, facts, wanted)
+    names = modules.wanted(config, wanted, _last_resorts(facts.boot))
     order = modules.insmod_order(facts.modules, names)
     if order.missing:
         raise KdumpError(
             f"kernel {kernel.release} has no module {', '.join(order.missing)}", hint="see drivers = and modules ="
         )
     releases = (*(k.release for k in facts.kernels if k.usable), facts.boot.running or "")
-    chosen = level.choose(config.dump_level, releases, facts.tools.get("makedumpfile"))
-    return _assemble(config, facts, _Choices(kernel, generator, flavour, names, order.files, chosen))
+    return render.Parts(
+        kernel=kernel,
+        flavour=flavour,
+        modules=names,
+        insmod=order.files,
+        applets=tools.applets(flavour),
+        binaries=tools.binaries(config, wanted),
+        hooks=tuple(name for name, _ in facts.hooks),
+        level=level.choose(config.dump_level, releases, facts.tools.get("makedumpfile")),
+        watchdog=facts.boot.watchdog,
+        record=facts.record,
+    )
+
+
+def _last_resorts(boot: Boot) -> tuple[str, ...]:
+    """Modules for what is not storage: the variable that a failed capture leaves, the watchdog that must be fed."""
+    found = ["efivarfs?"] if boot.efi else []
+    return (*found, f"{boot.watchdog.driver}?") if boot.watchdog and boot.watchdog.driver else tuple(found)
 
 
 # Without these neither `mkinitcpio -P` nor we can make an image from a user's own file.
@@ -68,93 +87,74 @@ def _damage(file: OwnFile, needed: dict[str, str]) -> str | None:
     return f"it has no {' and no '.join(lacking)}" if lacking else None
 
 
-@dataclass(frozen=True)
-class _Choices:
-    """What was chosen; the rest of a capture follows from it."""
-
-    kernel: Kernel
-    generator: GeneratorName
-    flavour: Flavour
-    modules: tuple[str, ...]
-    insmod: tuple[str, ...]
-    level: level.Level
-
-
-def _assemble(config: Config, facts: Facts, choices: _Choices) -> Capture:
-    kernel, flavour = choices.kernel, choices.flavour
+def _assemble(config: Config, facts: Facts, parts: render.Parts, wanted: tuple[Target, ...]) -> Capture:
+    generator = facts.images.generator
+    assert generator is not None
     image = f"{config.image_dir.rstrip('/')}/{paths.IMAGE_NAME}"
     derived = preset = None
-    if choices.generator == "mkinitcpio":
-        wanted = hooks.capture_hooks(facts.images, flavour), hooks.capture_modules(facts.images, flavour)
-        derived = render.mkinitcpio_config(facts.images, *wanted, flavour)
-        preset = render.preset(kernel.release, image)
+    if generator == "mkinitcpio":
+        system = config.capture == "system"
+        names = hooks.capture_hooks(facts.images, parts.flavour, system=system)
+        more = hooks.capture_modules(facts.images, parts.flavour)
+        derived = render.mkinitcpio_config(facts.images, names, more, parts.flavour)
+        preset = render.preset(parts.kernel.release, image)
     effective = facts.derived.data if user_owned(facts.derived) else derived
-    mark = fingerprint(facts, kernel, choices.generator, _env(config, facts, choices, ""), effective or b"")
+    in_image = parts if parts.flavour == "direct" else replace(parts, insmod=())
+    unsigned = render.capture_env(config, wanted, in_image, "")
+    mark = fingerprint(facts, in_image, generator, unsigned, effective or b"")
     return Capture(
-        kernel=kernel,
-        generator=choices.generator,
-        flavour=flavour,
+        kernel=parts.kernel,
+        generator=generator,
+        flavour=parts.flavour,
         image=image,
-        modules=choices.modules,
-        insmod=choices.insmod,
-        target=facts.target,
-        level=choices.level.value,
-        level_reason=choices.level.reason,
-        cmdline=cmdline.capture_cmdline(facts.boot.cmdline, flavour, config),
+        modules=parts.modules,
+        insmod=parts.insmod,
+        targets=wanted,
+        keys=targets.keys(facts, wanted),
+        level=parts.level.value,
+        level_reason=parts.level.reason,
+        cmdline=cmdline.capture_cmdline(facts.boot.cmdline, parts.flavour, config),
         fingerprint=mark,
-        env=_env(config, facts, choices, mark),
+        env=render.capture_env(config, wanted, in_image, mark),
         derived=derived,
         preset=preset,
+        system=config.capture == "system",
     )
 
 
-def _env(config: Config, facts: Facts, choices: _Choices, mark: str) -> bytes:
-    return render.capture_env(
-        config,
-        facts.target,
-        kernel=choices.kernel,
-        flavour=choices.flavour,
-        modules=choices.modules,
-        insmod=choices.insmod if choices.flavour == "direct" else (),
-        level=choices.level.value,
-        fingerprint=mark,
-    )
-
-
-def fingerprint(facts: Facts, kernel: Kernel, generator: GeneratorName, env: bytes, derived: bytes) -> str:
+def fingerprint(facts: Facts, parts: render.Parts, generator: GeneratorName, env: bytes, derived: bytes) -> str:
     """Digest of all that goes into the image; an image with another one is stale."""
+    kernel = parts.kernel
     busybox = facts.tools.get("mkinitcpio-busybox") or facts.tools.get("busybox")
     versions = [facts.tools.get("makedumpfile"), facts.tools.get("kexec-tools"), facts.tools.get(generator), busybox]
+    stamps = [facts.programs.get(name) for name in parts.binaries]
+    scripts = [word for hook in facts.hooks for word in hook]
     digest = hashlib.sha256()
-    for part in (kernel.release, kernel.build_id, kernel.stamp, generator, facts.parts_hash, *versions):
+    for part in (
+        kernel.release, kernel.build_id, kernel.stamp, generator, facts.parts_hash, *versions, *stamps, *scripts,
+    ):  # fmt: skip
         digest.update(f"{part}\0".encode())
     for data in (env, derived):
         digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()
 
 
-def choose_flavour(config: Config, facts: Facts) -> Flavour:
-    """The lightest flavour that reaches the target."""
-    if config.flavour == "direct":
-        if facts.target.layers:
-            raise KdumpError(
-                f"flavour = direct can't open {' and '.join(facts.target.layers)} below {facts.target.path}",
-                hint="use flavour = auto",
-            )
-        return "direct"
-    if config.flavour == "udev":
-        return "udev"
-    if config.flavour == "systemd":
-        return "systemd"
-    if not facts.target.layers:
-        return "direct"
-    return facts.images.flavour or ("systemd" if facts.images.generator == "dracut" else "udev")
+OPENED = frozenset({"md", "crypt", "lvm"})
+"""Layers that kdump-save opens by itself, whatever the flavour."""
+
+
+def choose_flavour(config: Config, facts: Facts, wanted: tuple[Target, ...]) -> Flavour:
+    """The lightest flavour that reaches the targets."""
+    own: Flavour = facts.images.flavour or ("systemd" if facts.images.generator == "dracut" else "udev")
+    if config.capture == "system":
+        return "systemd" if config.flavour == "systemd" else own
+    others = sorted({layer.kind for target in wanted for layer in target.layers} - OPENED)
+    if config.flavour == "direct" and others:
+        raise KdumpError(f"flavour = direct can't open {' and '.join(others)}", hint="use flavour = auto")
+    chosen: dict[str, Flavour] = {"direct": "direct", "udev": "udev", "systemd": "systemd"}
+    return chosen.get(config.flavour) or (own if others else "direct")
 
 
 def user_owned(file: OwnFile) -> bool:
     """Whether the user has edited it: it is theirs then."""
     return file.data is not None and not file.pristine
-
-
-def target_text(target: Target) -> str:
-    return f"{target.path} on {target.device} ({target.fstype})"

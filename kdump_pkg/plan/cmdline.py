@@ -101,14 +101,27 @@ ADDED_FOR: dict[Flavour, dict[str, str]] = {
 }
 
 
+SYSTEM_ROOT = frozenset({"root", "rootfstype", "rootflags", "rootdelay", "ro", "rw", "init"})
+"""Removed from an image's command line, but what starts the whole system needs them."""
+ADDED_FOR_SYSTEM: dict[str, str] = {
+    "systemd.unit=kdump-save.service": "it saves the dump, and the system is only started as far as that needs",
+    "udev.children-max=2": "parallel workers would use up the memory",
+    "fsck.mode=skip": "mounting replays the journal; a check costs time and memory",
+}
+
+
 def capture_cmdline(system: str | None, flavour: Flavour, config: Config) -> str:
     """The capture kernel's command line, from that of the system kernel (None: not known here)."""
-    added = [*ADDED, *ADDED_FOR[flavour], *config.cmdline_add]
+    whole = config.capture == "system"
+    special = [*ADDED_FOR_SYSTEM] if whole else [*ADDED_FOR[flavour]]
+    added = [*ADDED, *special, *config.cmdline_add]
     replaced = {_key(word) for word in added}
     kept = [
         word
         for word in _words(system or "")
-        if not _is_removed(word) and _key(word) not in replaced and not _matches(word, config.cmdline_remove)
+        if (not _is_removed(word) or (whole and _key(word) in SYSTEM_ROOT))
+        and _key(word) not in replaced
+        and not _matches(word, config.cmdline_remove)
     ]
     return " ".join([*kept, *(word for word in added if not _matches(word, config.cmdline_remove))])
 

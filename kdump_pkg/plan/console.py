@@ -6,7 +6,7 @@ Nothing on it is trusted: what a guest writes is cleaned before anybody shows it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +68,12 @@ class Console:
     least_kib: int | None = None
     result: str | None = None
     final: Line | None = None
+    keys: tuple[str, ...] = ()
+    """Volumes whose keys the first stage handed over."""
+    there: frozenset[tuple[int, str]] = frozenset()
+    """Directories that lay on the targets before the crash: number of the target, name."""
+    trace: str | None = None
+    """Where a capture that saved nothing left word of that."""
 
 
 def clean(raw: bytes) -> str:
@@ -110,6 +116,9 @@ def read(said: Sequence[Line]) -> Console:
         least_kib=int(least) if least else None,
         result=_found(capture, r"kdump-save: saved .* result=(\w+)"),
         final=capture[final_at] if final_at is not None else None,
+        keys=tuple((_found(before, rf"{MARK}keys (.*)") or "").split()),
+        trace=_found(capture, r"kdump-save: a trace is left in (.*) for the next boot"),
+        there=frozenset((int(hit[1]), hit[2]) for hit in _all(before, rf"{MARK}there (\d+) (.+)")),
     )
 
 
@@ -147,5 +156,23 @@ def _index(said: Sequence[Line], pattern: re.Pattern[str]) -> int | None:
 
 
 def _found(said: Sequence[Line], pattern: str) -> str | None:
+    return next((hit[1] for hit in _all(said, pattern)), None)
+
+
+def _all(said: Sequence[Line], pattern: str) -> Iterator[re.Match[str]]:
     hits = (re.search(pattern, line.text) for line in said)
-    return next((hit[1] for hit in hits if hit), None)
+    return (hit for hit in hits if hit)
+
+
+def checked(said: Sequence[Line]) -> tuple[tuple[int, str | None], ...]:
+    """The file systems that were checked: number, and what is wrong with it."""
+    hits = _all(said, rf"{MARK}(?:sound (\d+)$|unsound (\d+): (.*))")
+    return tuple((int(hit[1] or hit[2]), hit[3]) for hit in hits)
+
+
+def uncopied(said: Sequence[Line]) -> str | None:
+    """Why the dumps could not be copied from the disks; None when they were."""
+    if _found(said, rf"({MARK}copied)"):
+        return None
+    words = _found(said, rf"{MARK}failed: (.*)") or (said[-1].text if said else "nothing came from the virtual machine")
+    return f"the disks can't be read back: {words}"

@@ -35,13 +35,20 @@ TO_SYSTEMD = {"udev": "systemd", "encrypt": "sd-encrypt", "keymap": "sd-vconsole
 TO_UDEV = {new: old for old, new in TO_SYSTEMD.items()}
 
 
-def capture_hooks(images: SystemImages, flavour: Flavour) -> tuple[str, ...]:
-    """HOOKS of the derived configuration: the user's own order and storage hooks, in the flavour asked for."""
+KEPT_FOR_SYSTEM = frozenset({"filesystems", "usr", "sleep", "strip", "shutdown", "sd-shutdown"})
+"""Of the dropped ones, those that an image needs which starts the whole system."""
+
+
+def capture_hooks(images: SystemImages, flavour: Flavour, *, system: bool = False) -> tuple[str, ...]:
+    """HOOKS of the derived configuration: the user's own order and storage hooks, in the flavour asked for.
+
+    With SYSTEM, those of an image that starts the whole system, for `capture = system`.
+    """
     if flavour == "direct":
         return ("kdump",)
     renamed = TO_SYSTEMD if flavour == "systemd" else TO_UDEV
     first = "systemd" if flavour == "systemd" else "udev"
-    kept = [renamed.get(hook, hook) for hook in images.hooks if hook not in DROPPED]
+    kept = [renamed.get(h, h) for h in images.hooks if h not in DROPPED or (system and h in KEPT_FOR_SYSTEM)]
     rest = [hook for hook in dict.fromkeys(kept) if hook not in ("base", first)]
     return ("base", first, *rest, "kdump" if flavour == "udev" else "sd-kdump")
 

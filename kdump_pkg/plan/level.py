@@ -10,19 +10,13 @@ page by page, bit 16 took exactly the pages of the buddy lists, bits 2 and 4 exa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from kdump_pkg.model import Level
 
 FULL = 31
 USER_PAGES = 8
 RENAMED_IN = (7, 1)
 MENDED_AFTER = (1, 7, 9)
-
-
-@dataclass(frozen=True)
-class Level:
-    value: int
-    reason: str | None
-    """Why it isn't 31, or why what the user wants does harm; None when all is well."""
 
 
 def choose(wanted: str, kernels: tuple[str, ...], makedumpfile: str | None) -> Level:

@@ -1,58 +1,18 @@
-"""The virtual machine of a rehearsal, pure: its disk and controller, what it starts from, what QEMU is called with."""
+"""The virtual machine of a rehearsal, pure: its disks and their controller, and what QEMU is called with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.model import ModuleIndex, Target
-from kdump_pkg.plan.console import MARK
+from kdump_pkg.model import ModuleIndex
+from kdump_pkg.plan.first_stage import Mode
 
 Accelerator = Literal["kvm", "tcg"]
 
 QEMU = "qemu-system-x86_64"
-PROGRAMS = ("sh", "mount", "kexec")
-"""What the first stage runs. The system's own, with their libraries: a busybox need not be there, nor have them all."""
-PROBE = "KDUMP_REHEARSAL=probe"
-"""On the kernel's command line: the kernel hands it to /init as a variable."""
-PROBED = f"{MARK}it starts"
-
-# What a running system does on the host, in the least possible. It speaks through /dev/kmsg, which is on the console at
-# once: what a tty still holds is lost in a reset. An init that exits ends the machine too, by panic=1.
-FIRST_STAGE = f"""#!/bin/sh
-# First stage of `kdump-pkg rehearse`: loads the capture kernel as the host would, then panics.
-PATH=/bin
-export PATH
-say() {{
-    printf '<1>{MARK}%s\\n' "$*" >/dev/kmsg
-}}
-restart() {{
-    echo b >/proc/sysrq-trigger
-    exit 1
-}}
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-[ "$KDUMP_REHEARSAL" != probe ] || {{ say '{PROBED.removeprefix(MARK)}'; restart; }}
-size=0
-for file in /sys/kernel/kexec/crash_size /sys/kernel/kexec_crash_size; do
-    [ -r "$file" ] && read -r size <"$file" && break
-done
-say "reserved $size"
-[ "$size" -gt 0 ] || {{ say 'failed: nothing was reserved'; restart; }}
-IFS= read -r cmdline </cmdline
-read -r methods </methods
-for method in $methods; do
-    if words=$(kexec -p "$method" --initrd=/image --command-line="$cmdline" /vmlinuz 2>&1); then
-        say "loaded by $method"
-        echo c >/proc/sysrq-trigger
-    fi
-    refused="$refused kexec $method: $(echo $words);"
-done
-say "failed: the kernel took no capture kernel:$refused"
-restart
-"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +21,14 @@ class Controller:
 
     name: str
     drivers: tuple[str, ...]
-    devices: tuple[str, ...]
-    """Arguments of -device; the disk is the drive `target`."""
+    disk: str
+    """Argument of -device for a disk: {drive} is its name, {host} the number of its adapter, {port} its place there."""
+    adapter: str = ""
+    """That of an adapter, where disks need one."""
+    ports: int = 1
+    """Disks that an adapter takes."""
+    most: int = 16
+    """Disks that the machine takes."""
 
 
 # Under TCG without 5-level paging (slow, and some kernels die of it) and without cmpxchg16b: around it QEMU 7.2 now and
@@ -72,73 +38,41 @@ CPUS: dict[Accelerator, tuple[str, ...]] = {"kvm": ("host",), "tcg": ("max,la57=
 """What to start the machine with, until one comes to the first stage."""
 
 CONTROLLERS = (
-    Controller("virtio_blk", ("virtio_pci", "virtio_blk"), ("virtio-blk-pci,drive=target",)),
-    Controller("nvme", ("nvme",), ("nvme,drive=target,serial=kdump",)),
-    Controller("ahci", ("ahci", "sd_mod"), ("ich9-ahci,id=ahci", "ide-hd,drive=target,bus=ahci.0")),
+    Controller("virtio_blk", ("virtio_pci", "virtio_blk"), "virtio-blk-pci,drive={drive}"),
+    Controller("nvme", ("nvme",), "nvme,drive={drive},serial={drive}"),
+    Controller("ahci", ("ahci", "sd_mod"), "ide-hd,drive={drive},bus=ahci{host}.{port}", "ich9-ahci,id=ahci{host}", 6),
     Controller(
         "virtio_scsi", ("virtio_pci", "virtio_scsi", "sd_mod"),
-        ("virtio-scsi-pci,id=scsi", "scsi-hd,drive=target,bus=scsi.0"),
+        "scsi-hd,drive={drive},bus=scsi{host}.0,scsi-id={port}", "virtio-scsi-pci,id=scsi{host}", 16,
     ),
-    Controller("ata_piix", ("ata_piix", "sd_mod"), ("ide-hd,drive=target,bus=ide.0",)),
+    Controller("ata_piix", ("ata_piix", "sd_mod"), "ide-hd,drive={drive},bus=ide.{host},unit={port}", "", 2, 4),
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class FileSystem:
-    """How a scratch disk is made and read without mounting it; words in braces are filled in."""
-
-    make: tuple[str, ...]
-    read: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-    """By which name the target may be known, and the option of `make` that gives it."""
-
-
-# -E: all tables written now, not by a thread in the capture kernel; on a file they are holes.
-_EXT = "-q -F {name} -E lazy_itable_init=0,lazy_journal_init=0 {disk}"
-_DEBUGFS = ("debugfs", "-R", 'rdump "{directory}" "{into}"', "{disk}")
-_EXT_NAMES = (("UUID", "-U"), ("LABEL", "-L"))
-FILE_SYSTEMS: dict[str, FileSystem] = {
-    fstype: FileSystem((f"mkfs.{fstype}", *_EXT.split()), _DEBUGFS, _EXT_NAMES) for fstype in ("ext4", "ext3", "ext2")
-}
-
-
-def choose_controller(index: ModuleIndex, names: tuple[str, ...]) -> Controller:
-    """One that the image can drive: by a module that was asked for, else by what the capture kernel has built in."""
+def choose_controller(index: ModuleIndex, names: tuple[str, ...], system: ModuleIndex, disks: int) -> Controller:
+    """One that the image can drive, by a module that was asked for or built in, and that the system's kernel can."""
     named = {name.rstrip("?").replace("-", "_") for name in names}
     there = {name for name in named if name in index.files} | index.builtin
-    driven = [controller for controller in CONTROLLERS if there.issuperset(controller.drivers)]
+    fit = [c for c in CONTROLLERS if disks <= c.most and all(has(system, driver) for driver in c.drivers)]
+    driven = [controller for controller in fit if there.issuperset(controller.drivers)]
     asked_for = [controller for controller in driven if controller.name in named]
     if driven:
         return (asked_for or driven)[0]
-    wanted = "; ".join(" and ".join(controller.drivers) for controller in CONTROLLERS)
+    wanted = "; ".join(" and ".join(controller.drivers) for controller in fit)
     raise KdumpError(
         f"the image has no driver for any disk that the virtual machine can have ({wanted})",
         hint="drivers = common in /etc/kdump-pkg.conf puts them in",
     )
 
 
-def choose_file_system(target: Target) -> FileSystem:
-    """How the scratch disk becomes a double of the target. Raises KdumpError where it can't yet."""
-    found = FILE_SYSTEMS.get(target.fstype)
-    if found is None:
-        raise KdumpError(f"can't rehearse on {target.fstype} yet, only on {', '.join(FILE_SYSTEMS)}")
-    if target.device.partition("=")[0] not in dict(found.names):
-        ways = " or ".join(f"{name}=" for name, _ in found.names)
-        raise KdumpError(f"can't rehearse with a target named {target.device}", hint=f"name it by {ways} in /etc/fstab")
-    return found
+def has(index: ModuleIndex, name: str) -> bool:
+    return name in index.files or name in index.builtin
 
 
-def make_command(target: Target, disk: str) -> list[str]:
-    """What makes the file system of the scratch disk."""
-    system = choose_file_system(target)
-    kind, _, value = target.device.partition("=")
-    name = [dict(system.names)[kind], value]
-    return [word for w in system.make for word in (name if w == "{name}" else [w.format(disk=disk)])]
-
-
-def read_command(target: Target, disk: str, into: str) -> list[str]:
-    """What copies the directory of the dumps from the scratch disk."""
-    return [w.format(disk=disk, directory=target.path, into=into) for w in choose_file_system(target).read]
+@dataclass(frozen=True)
+class Disk:
+    path: str
+    readonly: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,29 +81,49 @@ class Files:
 
     kernel: str
     initrd: str
-    disk: str
+    disks: tuple[Disk, ...] = ()
 
 
-def crash_command(
-    files: Files, controller: Controller, accelerator: Accelerator, cpu: str, *, memory_mib: int, crashkernel: str
-) -> list[str]:
-    """The machine in which the crash happens."""
-    append = f"console=ttyS0 crashkernel={crashkernel}"
-    drive = f"if=none,id=target,format=raw,cache=unsafe,werror=report,file={files.disk.replace(',', ',,')}"
-    devices = [word for device in controller.devices for word in ("-device", device)]
-    return [*_machine(files, accelerator, cpu, memory_mib, append), "-drive", drive, *devices]
+@dataclass(frozen=True)
+class Host:
+    """How it is run."""
+
+    accelerator: Accelerator
+    cpu: str
+    memory_mib: int
+    more: tuple[str, ...] = ()
+    """Arguments for QEMU besides our own."""
+
+
+def command(files: Files, controller: Controller, host: Host, mode: Mode, crashkernel: str = "") -> list[str]:
+    """The machine in which the crash happens, or in which its disks are made or read."""
+    reserve = f" crashkernel={crashkernel}" if crashkernel else ""
+    return [*_machine(files, host, mode, reserve), *_disks(files.disks, controller), *host.more]
+
+
+def _disks(disks: Sequence[Disk], controller: Controller) -> list[str]:
+    words: list[str] = []
+    for number, disk in enumerate(disks):
+        host, port = divmod(number, controller.ports)
+        name = f"disk{number}"
+        drive = f"if=none,id={name},format=raw,cache=unsafe,werror=report,file={disk.path.replace(',', ',,')}"
+        if controller.adapter and port == 0:
+            words += ["-device", controller.adapter.format(host=host)]
+        words += ["-drive", f"{drive},readonly=on" if disk.readonly else drive]
+        words += ["-device", controller.disk.format(drive=name, host=host, port=port)]
+    return words
 
 
 def probe_command(files: Files) -> list[str]:
     """A machine that only shows that KVM runs this kernel: /dev/kvm may open and the guest die or hang."""
-    return _machine(files, "kvm", CPUS["kvm"][0], 512, f"console=ttyS0 {PROBE}")
+    return _machine(files, Host("kvm", CPUS["kvm"][0], 512), "probe", "")
 
 
-def _machine(files: Files, accelerator: Accelerator, cpu: str, memory: int, append: str) -> list[str]:
+def _machine(files: Files, host: Host, mode: Mode, append: str) -> list[str]:
     return [
         "setpriv", "--pdeathsig", "KILL",  # whatever ends us ends the machine
-        QEMU, "-accel", {"kvm": "kvm", "tcg": "tcg,thread=multi"}[accelerator], "-cpu", cpu, "-smp", "1",
-        "-m", str(memory), "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
-        "-kernel", files.kernel, "-initrd", files.initrd,
-        "-append", f"{append} quiet panic=1 mitigations=off printk.devkmsg=on",
+        QEMU, "-accel", {"kvm": "kvm", "tcg": "tcg,thread=multi"}[host.accelerator], "-cpu", host.cpu, "-smp", "1",
+        "-m", str(host.memory_mib), "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+        "-kernel", files.kernel, "-initrd", files.initrd, "-append",
+        f"console=ttyS0{append} KDUMP_REHEARSAL={mode} quiet panic=1 mitigations=off printk.devkmsg=on",
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kdump_pkg.model import Config, ModuleIndex, Target, module_name
@@ -18,6 +19,20 @@ FILE_SYSTEMS: dict[str, tuple[str, ...]] = {
     "vfat": ("vfat", "nls_cp437?", "nls_ascii?", "nls_iso8859_1?"),
     "exfat": ("exfat",),
 }
+
+# What dm-crypt and cryptsetup ask the crypto API for by name: all of it may be built in. AES-XTS is LUKS2's default,
+# AES-CBC-ESSIV LUKS1's; the af_alg ones open a key slot with a passphrase.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "md": ("md_mod", "raid1?", "raid0?", "raid10?", "raid456?"),
+    "crypt": (
+        "dm_mod", "dm_crypt", "configfs?", "aesni_intel?", "aes_generic?", "xts?", "cbc?", "essiv?", "sha256_generic?",
+        "sha512_generic?", "af_alg?", "algif_skcipher?", "algif_hash?",
+    ),
+    "lvm": ("dm_mod",),
+    "multipath": ("dm_mod", "dm_multipath", "dm_service_time?", "dm_round_robin?", "dm_queue_length?"),
+    "dm": ("dm_mod",),
+}  # fmt: skip
+"""What opens each kind of layer. Where facts name the levels of an array among the drivers, those alone are taken."""
 
 COMMON_DRIVERS = tuple(
     f"{name}?"
@@ -37,16 +52,28 @@ class InsmodOrder:
     """Names that were not optional and that the kernel has neither as a module nor built in."""
 
 
-def wanted(config: Config, target: Target) -> tuple[str, ...]:
-    """Module names from the bus to the file system; `?` after a name says that it may be missing."""
+def wanted(config: Config, targets: Iterable[Target], extra: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Module names from the bus to the file system, of all targets; `?` after a name says that it may be missing."""
+    names: list[str] = []
+    for target in targets:
+        names += [*_drivers(config, target), *_layers(target), *_file_system(target)]
+    return tuple(dict.fromkeys((*names, *extra, *config.modules)))
+
+
+def _drivers(config: Config, target: Target) -> tuple[str, ...]:
     if config.drivers == ("auto",):
-        drivers = target.drivers if target.drivers is not None else COMMON_DRIVERS
-    elif config.drivers == ("common",):
-        drivers = COMMON_DRIVERS
-    else:
-        drivers = config.drivers
-    file_system = FILE_SYSTEMS.get(target.fstype, (target.fstype,) if target.fstype else ())
-    return tuple(dict.fromkeys((*drivers, *file_system, *config.modules)))
+        return target.drivers if target.drivers is not None else COMMON_DRIVERS
+    return COMMON_DRIVERS if config.drivers == ("common",) else config.drivers
+
+
+def _layers(target: Target) -> tuple[str, ...]:
+    names = [name for layer in target.layers for name in LAYERS[layer.kind]]
+    known = {d for d in target.drivers or () if d.startswith("raid")}
+    return tuple(name for name in names if not known or not name.startswith("raid"))
+
+
+def _file_system(target: Target) -> tuple[str, ...]:
+    return FILE_SYSTEMS.get(target.fstype, (target.fstype,) if target.fstype else ())
 
 
 def insmod_order(index: ModuleIndex, names: tuple[str, ...]) -> InsmodOrder:

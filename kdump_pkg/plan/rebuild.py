@@ -14,12 +14,13 @@ from kdump_pkg.model import (
     Config,
     Facts,
     Load,
+    MakeRecord,
     OwnFile,
     Plan,
     Remove,
     WriteFile,
 )
-from kdump_pkg.plan import cmdline
+from kdump_pkg.plan import cmdline, targets
 from kdump_pkg.plan.capture import design_capture, user_owned
 from kdump_pkg.plan.debug import plan_debug
 
@@ -48,9 +49,11 @@ def plan_rebuild(config: Config, facts: Facts, scope: Scope = Scope()) -> Plan:
         load, problems = _load(capture, facts, scope)
         debug, more = plan_debug(config, facts)
         actions += [*load, *debug, *(Remove(path, "left by an interrupted run") for path in facts.leftovers)]
+        warnings += [*targets.choose(config, facts).problems, *_argon2(capture, facts)]
         broken = [f"{k.problem}: reinstall {k.pkgbase or 'it'}" for k in facts.kernels if k.problem]
         warnings += [*problems, *broken, *more]
-    return Plan(tuple(actions), tuple(warnings), capture)
+    first = (MakeRecord("not there yet"),) if scope.images and facts.record_missing else ()
+    return Plan(tuple(actions), tuple(warnings), capture, prepare=first)
 
 
 def plan_load(config: Config, facts: Facts) -> Plan:
@@ -108,7 +111,8 @@ def _image(capture: Capture, facts: Facts, scope: Scope) -> list[Action]:
     else:
         return []
     release = capture.kernel.release
-    return [BuildImage(capture.image, capture.generator, release, capture.fingerprint, capture.flavour, reason)]
+    args = (capture.image, capture.generator, release, capture.fingerprint, capture.flavour)
+    return [BuildImage(*args, reason, capture.system)]
 
 
 def _load(capture: Capture, facts: Facts, scope: Scope) -> tuple[list[Action], list[str]]:
@@ -124,17 +128,18 @@ def _load(capture: Capture, facts: Facts, scope: Scope) -> tuple[list[Action], l
         and loaded is not None
         and (loaded.release, loaded.fingerprint, loaded.cmdline)
         == (capture.kernel.release, capture.fingerprint, capture.cmdline)
+        and loaded.keys == _key_names(capture)
     )
     if current and not scope.force:
         return [], []
     if len(capture.cmdline) > cmdline.LONGEST:
         text = f"the capture command line has {len(capture.cmdline)} characters, {cmdline.LONGEST} fit"
         return [], [f"{text}; shorten it with cmdline_remove ="]
-    reason = "asked for by --force" if current else _load_reason(facts)
+    reason = "asked for by --force" if current else _load_reason(capture, facts)
     kernel = capture.kernel
     methods = load_methods(boot)
     args = (kernel.vmlinuz or "", capture.image, capture.cmdline, kernel.release, capture.fingerprint)
-    return [Load(*args, methods, reason)], []
+    return [Load(*args, methods, reason, capture.keys)], []
 
 
 def load_methods(boot: Boot) -> tuple[str, ...]:
@@ -158,10 +163,34 @@ def load_obstacle(facts: Facts) -> str | None:
     return None
 
 
-def _load_reason(facts: Facts) -> str:
+def _load_reason(capture: Capture, facts: Facts) -> str:
     if not facts.boot.crash_loaded:
         return "nothing is loaded"
-    return "what is loaded is of another state" if facts.loaded else "what is loaded isn't ours"
+    if facts.loaded is None:
+        return "what is loaded isn't ours"
+    if facts.loaded.fingerprint == capture.fingerprint and facts.loaded.keys != _key_names(capture):
+        return "other volumes' keys can be handed over now"
+    return "what is loaded is of another state"
+
+
+def _key_names(capture: Capture) -> str:
+    return " ".join(volume.uuid for volume in capture.keys)
+
+
+def _argon2(capture: Capture, facts: Facts) -> list[str]:
+    """What a passphrase costs, said before it is needed: Argon2 takes its memory from the reservation."""
+    needed = targets.argon2_kib(facts, capture.targets) >> 10
+    size = (facts.boot.crash_size or 0) >> 20
+    if not needed or not size or size >= needed + ROOM_FOR_CAPTURE:
+        return []
+    return [
+        f"a passphrase can't be checked in a reservation of {size} MiB, Argon2 alone takes {needed} MiB; "
+        f"crashkernel={needed + ROOM_FOR_CAPTURE}M, or a target that isn't encrypted, or a key that can be handed over"
+    ]
+
+
+ROOM_FOR_CAPTURE = 160
+"""MiB for kernel, image and everything else, where cryptsetup is in the image."""
 
 
 def _without_capture(config: Config, facts: Facts, scope: Scope) -> Plan:

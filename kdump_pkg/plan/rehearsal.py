@@ -1,20 +1,22 @@
-"""The rehearsal, pure: what is crashed how, and what to make of how it went."""
+"""The rehearsal, pure: what is crashed how, on what disks."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from kdump_pkg import cpio
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.model import Capture, Config, Facts, Kernel
+from kdump_pkg.model import Capture, Config, Facts, Kernel, ModuleIndex
+from kdump_pkg.plan import first_stage, scratch, targets
 from kdump_pkg.plan.capture import design_capture
-from kdump_pkg.plan.console import Console, ends
-from kdump_pkg.plan.machine import Accelerator, Controller, choose_controller, choose_file_system
+from kdump_pkg.plan.faults import DIRECTORY, Faults, old_dumps, parse
+from kdump_pkg.plan.machine import Controller, choose_controller
+from kdump_pkg.plan.modules import insmod_order
 from kdump_pkg.plan.rebuild import load_methods
-
-# How kexec(8) and the kernel say that the reservation can't hold what is to be loaded.
-NO_PLACE = r"Could not find a free area of memory|locate_hole failed|Cannot assign requested address"
+from kdump_pkg.plan.scratch import SPARE_MIB, Volume
 
 
 class Directory(Protocol):
@@ -25,12 +27,25 @@ class Directory(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asks for."""
+    """What the user asks for; what comes after `type_passphrase`, only tests do."""
 
     memory_mib: int = 1024
     crashkernel: str = "256M"
     timeout_s: int = 600
     keep: Directory | None = None
+    type_passphrase: bool = False
+    """Answer the capture kernel when it asks for a passphrase; no key is handed over then."""
+    disks: Directory | None = None
+    """What a former rehearsal kept: its disks are used again as it left them, instead of new ones."""
+    break_target: tuple[str, ...] = ()
+    """See `faults.parse`."""
+    files: tuple[tuple[str, bytes], ...] = ()
+    """Put on the disks before the crash: a path on the first target, on another one as `2:/path`; with a slash after
+    it, it is a directory."""
+    kill_after: tuple[str, float] | None = None
+    """Cut the power so many seconds after a line of the console that this pattern fits."""
+    qemu: tuple[str, ...] = ()
+    """More arguments for the virtual machine."""
 
 
 @dataclass(frozen=True)
@@ -46,85 +61,39 @@ class Rehearsal:
     cmdline: str
     methods: tuple[str, ...]
     controller: Controller
+    volumes: tuple[Volume, ...]
+    script: str
+    programs: tuple[str, ...]
+    maybe: tuple[str, ...]
+    """Programs that it does without if need be."""
+    modules: tuple[str, ...]
+    """Files of the system's kernel below its modules directory, in the order in which they go in."""
+    files: tuple[cpio.File, ...]
+    """What else the first stage holds: what it puts on the disks."""
 
     @property
-    def disk_mib(self) -> int:
-        """Room for all memory of the machine, whatever the dump leaves out; the file has holes."""
-        return self.wish.memory_mib + 512
+    def out_mib(self) -> int:
+        """Size of the disk that the dumps come back on: room for all memory of the machine on every target."""
+        return SPARE_MIB + self.wish.memory_mib * max(1, len(self.capture.targets))
 
 
-@dataclass(frozen=True)
-class DumpFile:
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Saved:
-    """What was found on the scratch disk afterwards."""
-
-    directory: str | None = None
-    files: tuple[DumpFile, ...] = ()
-    meta: tuple[tuple[str, str], ...] = ()
-    readable: bool | None = None
-    """Whether makedumpfile can read the vmcore; None where none was there to ask."""
-    panic_line: str | None = None
-    """From the log inside the dump."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How the machine ran."""
-
-    console: Console
-    seconds: float
-    timed_out: bool
-    accelerator: Accelerator
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether the crash was saved; if not, why; and the figures."""
-
-    captured: bool
-    reason: str | None
-    console_line: str | None
-    """Where the console shows that reason."""
-    result: str | None
-    directory: str | None
-    dump: tuple[DumpFile, ...]
-    makedumpfile_readable: bool | None
-    panic_line: str | None
-    seconds_total: float
-    seconds_panic_to_reboot: float | None
-    min_available_kib: int | None
-    reserved_bytes: int | None
-    crashkernel: str
-    memory_mib: int
-    accelerator: Accelerator
-    release: str
-    system_release: str
-    flavour: str
-    generator: str
-    image: str
-    image_bytes: int
-    load_method: str | None
-    controller: str
-    target: str
-    cmdline: str
-    kept: str | None = None
-
-
-def design(config: Config, facts: Facts, wish: Wish) -> Rehearsal:
+def design(config: Config, facts: Facts, wish: Wish, read_modules: Callable[[str], ModuleIndex]) -> Rehearsal:
     """The rehearsal of what is, or would be, loaded. Raises KdumpError when that can't be rehearsed."""
     _check(wish)
     capture = design_capture(config, facts)
-    choose_file_system(capture.target)
+    if config.capture == "system":
+        raise KdumpError("capture = system can't be rehearsed: it needs the whole root, not only a scratch disk")
+    faults = parse(wish.break_target)
+    found = scratch.volumes(capture.targets, faults, wish.memory_mib)
     if not facts.image.exists or facts.image.fingerprint != capture.fingerprint:
         state = "stale" if facts.image.exists else "missing"
         raise KdumpError(f"{capture.image} is {state}: there is nothing to rehearse", hint="kdump-pkg rebuild")
     system = _system_kernel(facts, capture)
     assert capture.kernel.vmlinuz is not None and system.vmlinuz is not None
+    index = read_modules(system.release)
+    disks = sum(volume.count for volume in found) + 1
+    controller = choose_controller(facts.modules, capture.modules, index, disks)
+    filling = first_stage.FILL_PROGRAMS if faults.room else ()
     return Rehearsal(
         wish=wish,
         capture=capture,
@@ -134,8 +103,57 @@ def design(config: Config, facts: Facts, wish: Wish) -> Rehearsal:
         system_release=system.release,
         cmdline=with_console(capture.cmdline),
         methods=load_methods(facts.boot),
-        controller=choose_controller(facts.modules, capture.modules),
+        controller=controller,
+        volumes=found,
+        script=first_stage.script(found, faults, _argon2(wish, capture), _handed_over(wish, facts, capture)),
+        programs=(*first_stage.PROGRAMS, *filling, *scratch.programs(found)),
+        maybe=scratch.checkers(found),
+        modules=_modules(index, (*controller.drivers, *scratch.modules(found))),
+        files=_files(wish, faults, capture),
     )
+
+
+def _modules(index: ModuleIndex, names: tuple[str, ...]) -> tuple[str, ...]:
+    order = insmod_order(index, names)
+    if order.missing:
+        raise KdumpError(f"kernel {index.release} has no module {', '.join(order.missing)}, the rehearsal needs it")
+    return order.files
+
+
+def _handed_over(wish: Wish, facts: Facts, capture: Capture) -> frozenset[str]:
+    """Volumes whose keys go to the capture kernel, if the guest can: those of the real load, where it is known."""
+    if wish.type_passphrase:
+        return frozenset()
+    if facts.boot.crash_dm_crypt is not None:
+        return frozenset(volume.uuid for volume in targets.keys(facts, capture.targets))
+    return frozenset(layer.name for t in capture.targets for layer in t.layers if layer.kind == "crypt")
+
+
+def _argon2(wish: Wish, capture: Capture) -> dict[str, int]:
+    """What checking a typed passphrase costs on the real volume, so that it costs the same here."""
+    found = {v.uuid: v.argon2_kib for target in capture.targets for v in target.crypt if wish.type_passphrase}
+    most = max(found.values(), default=0) >> 10
+    if most > wish.memory_mib // 2:
+        raise KdumpError(
+            f"checking the passphrase takes {most} MiB, too much in a machine of {wish.memory_mib} MiB",
+            hint=f"--memory {4 * most}",
+        )
+    return found
+
+
+def _files(wish: Wish, faults: Faults, capture: Capture) -> tuple[cpio.File, ...]:
+    """Below /files/NUMBER: what the first stage copies to that target."""
+    files: list[cpio.File] = []
+    for number, count in faults.dumps.items():
+        if not 0 < number <= len(capture.targets):
+            raise KdumpError(f"there is no target {number}")
+        directory = f"/files/{number}{capture.targets[number - 1].path}"
+        files += old_dumps(directory, count, capture.kernel.release)
+    for path, data in wish.files:
+        target, _, rest = path.rpartition(":")
+        mode = DIRECTORY if rest.endswith("/") else 0o600
+        files.append(cpio.File(f"/files/{target or 1}{rest.rstrip('/')}", data, mode))
+    return tuple(files)
 
 
 def _check(wish: Wish) -> None:
@@ -158,100 +176,3 @@ def with_console(cmdline: str) -> str:
     consoles = re.findall(r"(?:^|\s)console=(\S+)", cmdline)
     at_the_port = bool(consoles) and re.fullmatch(r"ttyS0(,.*)?", consoles[-1]) is not None
     return cmdline if at_the_port else f"{cmdline} console=ttyS0"
-
-
-def judge(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> Verdict:
-    """The verdict: the disk decides whether it was captured, the console says why not."""
-    console, capture, meta = ran.console, rehearsal.capture, dict(saved.meta)
-    reason, line = _failure(rehearsal, ran, saved)
-    least = meta.get("min_available_kib", "")
-    return Verdict(
-        captured=reason is None,
-        reason=reason,
-        console_line=line,
-        result=meta.get("result") or console.result,
-        directory=saved.directory,
-        dump=saved.files,
-        makedumpfile_readable=saved.readable,
-        panic_line=saved.panic_line or (console.crash.text if console.crash else None),
-        seconds_total=round(ran.seconds, 1),
-        seconds_panic_to_reboot=_until_reboot(ran),
-        min_available_kib=int(least) if least.isdigit() else console.least_kib,
-        reserved_bytes=console.reserved,
-        crashkernel=rehearsal.wish.crashkernel,
-        memory_mib=rehearsal.wish.memory_mib,
-        accelerator=ran.accelerator,
-        release=capture.kernel.release,
-        system_release=rehearsal.system_release,
-        flavour=capture.flavour,
-        generator=capture.generator,
-        image=capture.image,
-        image_bytes=rehearsal.image_bytes,
-        load_method=console.method,
-        controller=rehearsal.controller.name,
-        target=f"{capture.target.path} on {capture.target.device} ({capture.target.fstype})",
-        cmdline=rehearsal.cmdline,
-    )
-
-
-def _until_reboot(ran: Ran) -> float | None:
-    """To the end of the machine; or to the announcement of an end that never comes. None if it just hung."""
-    crash, final = ran.console.crash, ran.console.final
-    if crash is None:
-        return None
-    if not ran.timed_out:
-        return round(ran.seconds - crash.seconds, 1)
-    return round(final.seconds - crash.seconds, 1) if final and ends(final.text.encode()) else None
-
-
-def _failure(rehearsal: Rehearsal, ran: Ran, saved: Saved) -> tuple[str | None, str | None]:
-    """Why it is no capture, and the console's line on it; None when it is one."""
-    console = ran.console
-    problem = _on_disk(saved)
-    if problem is None:
-        return None, None
-    last = console.last.text if console.last else None
-    if console.refused:
-        wish = rehearsal.wish
-        if console.reserved == 0:
-            return f"crashkernel={wish.crashkernel} reserved nothing in a machine of {wish.memory_mib} MiB", None
-        if re.search(NO_PLACE, console.refused):
-            return f"crashkernel={wish.crashkernel} has no place for the capture kernel; reserve more", console.refused
-        return console.refused, None
-    if console.trouble:
-        return console.trouble, console.trouble_line
-    if ran.timed_out and console.stage != "ended":
-        return f"not done after {rehearsal.wish.timeout_s} s: {_REACHED[console.stage]}", last
-    if console.stage in ("saved", "ended"):
-        return problem, None
-    return f"the machine ended too early: {_REACHED[console.stage]}", last
-
-
-_REACHED = {
-    "nothing": "nothing came from the virtual machine",
-    "system": "the system kernel did not reach the first stage",
-    "first stage": "the capture kernel was not loaded",
-    "loaded": "the system kernel did not panic",
-    "panicked": "the capture kernel did not start",
-    "capture": "the capture kernel did not reach kdump-save",
-    "saving": "kdump-save did not come to its end",
-    "saved": "it was saved, but the capture kernel did not reboot",
-    "ended": "the machine did not reboot",
-}
-
-
-def _on_disk(saved: Saved) -> str | None:
-    """What is wrong with the dump itself."""
-    names = {file.name for file in saved.files if file.size > 0}
-    result = dict(saved.meta).get("result")
-    if saved.directory is None:
-        return "there is no dump on the disk"
-    if result != "complete":
-        return f"the dump is not complete: {result or 'it has no meta'}"
-    if "vmcore" not in names:
-        return "the dump has no vmcore"
-    if saved.readable is False:
-        return "makedumpfile can't read the vmcore"
-    if saved.panic_line is None:
-        return "the panic is not in the dump's log"
-    return None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kdump_pkg.model import (
     BuildImage,
     Capture,
     Config,
+    CryptVolume,
     Facts,
     Finding,
     Load,
@@ -17,7 +19,7 @@ from kdump_pkg.model import (
     SaveDebug,
     WriteFile,
 )
-from kdump_pkg.plan.capture import target_text
+from kdump_pkg.plan import targets
 from kdump_pkg.plan.rebuild import load_obstacle
 
 REBUILD = "kdump-pkg rebuild"
@@ -37,8 +39,14 @@ class Status:
 
 def plan_status(config: Config, facts: Facts, plan: Plan) -> Status:
     """The findings in the order in which they depend on each other, and the verdict."""
-    findings = [*_kernels(facts, plan.capture), *_files(facts, plan), *_image(facts, plan), *_level(plan.capture)]
-    findings += [*_debug(facts, plan), *_reservation(facts), *_loaded(facts, plan), *_units(facts)]
+    findings = [
+        *_kernels(facts, plan.capture),
+        *_targets(config, facts, plan.capture),
+        *_files(facts, plan),
+        *_image(facts, plan),
+        *_level(plan.capture),
+    ]
+    findings += [*_debug(facts, plan), *_reservation(facts), *_loaded(facts, plan), *_units(facts), *_traces(facts)]
     explained = " ".join(f"{f.text}: {f.remedy}" for f in findings)
     general = [Finding("problem", "bad", w) for w in plan.warnings if w not in explained]
     said = " ".join(f.text for f in general)
@@ -58,7 +66,7 @@ def _current(plan: Plan) -> bool:
 
 def _verdict(armed: bool | None, facts: Facts, plan: Plan, findings: tuple[Finding, ...]) -> str:
     if armed and plan.capture:
-        return f"armed: a crash now would be saved to {target_text(plan.capture.target)}"
+        return f"armed: a crash now would be saved to {targets.text(plan.capture.targets[0])}"
     first = next((f for f in findings if f.state in ("bad", "todo")), None)
     following = f", next: {first.remedy or first.text}" if first else ""
     if armed is None:
@@ -76,8 +84,44 @@ def _kernels(facts: Facts, capture: Capture | None) -> list[Finding]:
         kernel = capture.kernel
         name = f"{kernel.package or kernel.pkgbase or 'unpackaged'} {kernel.version or ''}".strip()
         findings.append(Finding("capture kernel", "ok", f"{kernel.release} ({name})"))
-        findings.append(Finding("target", "ok", f"{target_text(capture.target)}, {capture.target.source}"))
     return findings
+
+
+def _targets(config: Config, facts: Facts, capture: Capture | None) -> list[Finding]:
+    """Each target in the order in which they are tried, how an encrypted one is opened, and what can't be used."""
+    if capture is None:
+        return []
+    found = []
+    for number, target in enumerate(capture.targets):
+        only = ", its log alone" if target.save == "dmesg" else ""
+        name = "target" if number == 0 else f"target {number + 1}"
+        source = f", {target.source}" if target.source else ""
+        found.append(Finding(name, "ok", f"{targets.text(target)}{source}{only}"))
+        found += [_key(config, facts, volume) for volume in target.crypt]
+    return [*found, *(Finding("target", "bad", problem) for problem in targets.choose(config, facts).problems)]
+
+
+def _key(config: Config, facts: Facts, volume: CryptVolume) -> Finding:
+    if targets.way(facts, volume) == "handed over":
+        return Finding("encryption", "ok", f"the key of {volume.uuid} is handed to the capture kernel ({volume.key})")
+    cost = f"; Argon2 takes {volume.argon2_kib >> 10} MiB of the reservation then" if volume.argon2_kib else ""
+    asked = f"the passphrase of {volume.uuid} would be asked for, {config.passphrase_timeout} s long{cost}"
+    if not facts.boot.crash_dm_crypt and not facts.boot.confined:
+        return Finding("encryption", "note", f"{asked}: this kernel has no CONFIG_CRASH_DM_CRYPT to hand its key over")
+    return Finding("encryption", "note", f"{asked}{f': {volume.problem}' if volume.problem else ''}")
+
+
+def _traces(facts: Facts) -> list[Finding]:
+    """What captures left that could save nothing."""
+    return [
+        Finding("last crash", "note", f"a crash on {stamp(trace.time)} could not be saved: {trace.text}")
+        for trace in facts.traces[-1:]
+    ]
+
+
+def stamp(seconds: int) -> str:
+    """A time as people read it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _files(facts: Facts, plan: Plan) -> list[Finding]:
@@ -166,5 +210,5 @@ def _units(facts: Facts) -> list[Finding]:
     on = [u for u, enabled in facts.units.items() if enabled]
     return [
         *(Finding(u, "ok", "enabled") for u in on),
-        *(Finding(u, "todo", "not enabled", f"systemctl enable --now {u}") for u in off),
+        *(Finding(u, "todo", "not enabled", "systemctl enable --now kdump.service") for u in off),
     ]

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdump_pkg import config as configuration
-from kdump_pkg import reconcile, rehearsal
+from kdump_pkg import cpio, reconcile, rehearsal
 from kdump_pkg.apply import rehearsal as stage
 from kdump_pkg.context import Context
-from kdump_pkg.plan import machine
-from kdump_pkg.plan import rehearsal as plan
+from kdump_pkg.plan import first_stage
+from kdump_pkg.plan.capture import design_capture
 from tests.lab import packages, vm
 from tests.lab.common import say
 from tests.lab.root import ROOT_UUID, ArchRoot, Generator, mkinitcpio_prefix, open_root
@@ -125,7 +125,7 @@ def _wiki(root: ArchRoot) -> None:
     root.run(["mkinitcpio", "-c", "/etc/mkinitcpio-wiki.conf", "-k", release, "-g", "/boot/initramfs-wiki.img"])
     ctx = Context(root=root.path)
     ours = reconcile.read_facts(ctx, configuration.load(ctx))
-    capture = plan.design(configuration.load(ctx), ours, plan.Wish()).capture
+    capture = design_capture(configuration.load(ctx), ours)
     wiki = f"{WIKI_CMDLINE} systemd.unit=kdump-save.service"
     with tempfile.TemporaryDirectory(prefix="kdump-bench-") as work:
         runs = (
@@ -139,16 +139,17 @@ def _wiki(root: ArchRoot) -> None:
 
 
 def _crash(ctx: Context, work: Path, image: str, cmdline: str, release: str, disk: Path) -> tuple[float, list[str]]:
-    files = {
-        "/vmlinuz": stage.read(ctx, f"/usr/lib/modules/{release}/vmlinuz"),
-        "/image": stage.read(ctx, image),
-        "/cmdline": f"{cmdline}\n".encode(),
-        "/methods": b"-s -c\n",
-    }
+    files = [
+        cpio.File("/vmlinuz", stage.read(ctx, f"/usr/lib/modules/{release}/vmlinuz")),
+        cpio.File("/image", stage.read(ctx, image)),
+        cpio.File("/cmdline", f"{cmdline}\n".encode()),
+        cpio.File("/methods", b"-s -c\n"),
+        cpio.File("/modules/order", b""),
+    ]
     initrd = work / "first-stage.img"
-    initrd.write_bytes(stage.first_stage(ctx, machine.FIRST_STAGE, machine.PROGRAMS, files))
+    initrd.write_bytes(stage.first_stage(ctx, first_stage.script(), first_stage.PROGRAMS, files))
     kernel = ctx.path(f"/usr/lib/modules/{release}/vmlinuz")
-    append = "crashkernel=256M quiet panic=1 mitigations=off printk.devkmsg=on"
+    append = "KDUMP_REHEARSAL=crash crashkernel=256M quiet panic=1 mitigations=off printk.devkmsg=on"
     result = vm.boot(kernel=kernel, initrd=initrd, append=append, disk=disk, timeout=600)
     crashed = result.when(CRASH)
     if crashed is None or result.timed_out:

@@ -16,6 +16,8 @@ PACKAGES = (
     "pacman-package-manager", "makepkg", "fakeroot", "libarchive-tools", "zstd", "xz-utils", "lz4", "gawk", "file",
     "binutils", "cpio", "diffutils", "systemd", "systemd-sysv", "udev", "kmod", "util-linux-extra", "mount",
     "e2fsprogs", "procps", "kbd", "passwd", "busybox-static", "dracut-core", "makedumpfile", "kexec-tools",
+    # what dump targets are made of, and what opens them
+    "btrfs-progs", "xfsprogs", "f2fs-tools", "dosfstools", "lvm2", "mdadm", "cryptsetup-bin", "dmsetup", "age",
     # opened by systemd and udev at run time, so that nothing depends on them
     "libkmod2", "libacl1", "libaudit1", "libpam0g", "libseccomp2", "libcryptsetup12", "libcrypt1", "libssl3t64",
     "python3", "python3-configobj", "python3-pyelftools",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -29,10 +30,11 @@ SLEEP = """clock=$KDUMP_ROOT/proc/uptime
 read -r up rest <"$clock"
 echo "$((${up%%.*} + 1)).00 $rest" >"$clock.$$" && mv "$clock.$$" "$clock"
 exec /bin/sleep 0.02"""
-# The last two arguments are the core and the file to write.
-MAKEDUMPFILE = """while [ $# -gt 2 ]; do shift; done
+# The last two arguments are the core and the file to write; with -F there is no file, and the core goes to stdout.
+MAKEDUMPFILE = """case " $* " in *" -F "*) echo "KDUMP FLAT"; exit ;; esac
+while [ $# -gt 2 ]; do shift; done
 [ -e "$1" ] || { echo "no $1" >&2; exit 1; }
-case "$2" in */dmesg.txt) echo "Kernel panic - not syncing: sysrq" ;; *) echo "KDUMP   " ;; esac >"$2"
+case "$2" in */dmesg.txt | */partial) echo "Kernel panic - not syncing: sysrq" ;; *) echo "KDUMP   " ;; esac >"$2"
 """
 SHIMS = {
     "mount": "",
@@ -41,8 +43,15 @@ SHIMS = {
     "poweroff": "",
     "halt": "",
     "insmod": "",
+    "mdadm": "exit 1",
+    "lvm": "exit 5",
+    "cryptsetup": "exit 1",
+    "btrfs": "",
     "findfs": "exit 1",
     "sync": "",
+    "stty": "",
+    "dmesg": "echo 'the capture kernel'",
+    "age": "echo AGE; /bin/cat | /usr/bin/tr a-zA-Z n-za-mN-ZA-M",
     "sleep": SLEEP,
     "makedumpfile": MAKEDUMPFILE,
 }
@@ -67,24 +76,51 @@ def quoted(settings: dict[str, str]) -> str:
 def settings(**changes: str) -> dict[str, str]:
     """The capture file of a machine with one ext4 target."""
     return {
-        "KDUMP_FORMAT": "1",
+        "KDUMP_FORMAT": "2",
         "KDUMP_FINGERPRINT": "ab" * 32,
         "KDUMP_RELEASE": RELEASE,
         "KDUMP_FLAVOUR": "direct",
+        "KDUMP_CAPTURE": "image",
         "KDUMP_MODULES": "virtio_blk ext4",
         "KDUMP_INSMOD": "kernel/drivers/block/virtio_blk.ko.zst kernel/fs/ext4/ext4.ko.zst",
         "KDUMP_TARGETS": "1",
-        "KDUMP_TARGET_1_DEVICE": f"UUID={UUID}",
-        "KDUMP_TARGET_1_FSTYPE": "ext4",
-        "KDUMP_TARGET_1_OPTIONS": "",
-        "KDUMP_TARGET_1_PATH": "/var/crash",
-        "KDUMP_DEVICE_TIMEOUT": "30",
+        **target(1),
         "KDUMP_TIMEOUT": "999999",
+        "KDUMP_STEP_TIMEOUT": "99999",
+        "KDUMP_PASSPHRASE_TIMEOUT": "60",
+        "KDUMP_CRASH_LOOP": "10",
         "KDUMP_LEVEL": "31",
         "KDUMP_COMPRESS": "-z",
+        "KDUMP_ENCRYPT_TO": "",
+        "KDUMP_WATCHDOG": "",
+        "KDUMP_TRACE_RECORD": "",
         "KDUMP_FINAL_ACTION": "reboot",
+        "KDUMP_FAILURE_ACTION": "reboot",
         **changes,
     }
+
+
+def target(number: int, **changes: str) -> dict[str, str]:
+    """The part of the capture file about one target."""
+    values = {
+        "NAME": "root",
+        "DEVICE": f"UUID={UUID}",
+        "FSTYPE": "ext4",
+        "OPTIONS": "",
+        "PATH": "/var/crash",
+        "LAYERS": "",
+        "DEVICES": "1",
+        "MOUNTED": "",
+        "SAVE": "all",
+        "DEVICE_TIMEOUT": "30",
+        "TIMEOUT": "99999",
+        "KEEP": "0",
+        "MAX_AGE": "0",
+        "MAX_USE": "0",
+        "KEEP_FREE": "0",
+        **changes,
+    }
+    return {f"KDUMP_TARGET_{number}_{key}": value for key, value in values.items()}
 
 
 @dataclass
@@ -105,12 +141,15 @@ class Machine:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def run(self, script: str, *args: str, until: str = "") -> None:
+    def run(self, script: str, *args: str, until: str = "", without: str = "") -> None:
         """Run one of our scripts to its end, or until a file is written to; what it printed is in `output`."""
         for name, body in self.shims.items():
+            self.path(f"shims/{name}").unlink(missing_ok=True)  # one of an earlier run may still be busy
             shim = self.write(f"shims/{name}", f'#!/bin/sh\necho "{name} $*" >>"$KDUMP_ROOT/calls"\n{body}\n')
             shim.chmod(0o755)
         argv = self._argv(REPO / script, args)
+        if without:
+            self.path(f"usr/lib/kdump-pkg/save/{without}.sh").unlink()
         self._hand_over()
         nobody = NOBODY if os.geteuid() == 0 else None
         with self.path("output").open("w+") as output:  # no pipe: the watchdog would keep it open
@@ -128,6 +167,7 @@ class Machine:
             )
             try:
                 self._wait(process, until)
+                self._wait_for_the_end()
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)  # on a real machine the reboot ends the watchdog
@@ -155,6 +195,20 @@ class Machine:
     def dump(self) -> Path:
         return self.target / CRASH_NAME
 
+    @property
+    def files(self) -> list[str]:
+        """The names in the dump's directory."""
+        return sorted(path.name for path in self.dump.iterdir())
+
+    def older(self, name: str, meta: str = "format=1\nresult=complete\n", kib: int = 4, *extra: str) -> Path:
+        """A dump of an earlier crash."""
+        directory = self.path(f"run/kdump/target/var/crash/{name}")
+        self.write(str(directory.relative_to(self.root) / "meta"), meta)
+        (directory / "vmcore").write_bytes(b"x" * (kib << 10))
+        for file in extra:
+            (directory / file).write_text("")
+        return directory
+
     def meta(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in (self.dump / "meta").read_text().splitlines())
 
@@ -164,9 +218,18 @@ class Machine:
             assert time.monotonic() < deadline, f"still running after {limit} s"
             time.sleep(0.01)
 
+    def _wait_for_the_end(self, limit: float = 5) -> None:
+        """The last command is started in the background, and the shell doesn't wait for it."""
+        deadline = time.monotonic() + limit
+        action = re.search(r"final (reboot|poweroff|halt)$", self.path("output").read_text(), re.MULTILINE)
+        while action and not self.calls(action[1]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def _argv(self, script: Path, args: tuple[str, ...]) -> list[str]:
         copy = self.write(f"scripts/{script.name}", script.read_bytes())
         copy.chmod(0o755)
+        for part in (REPO / "hooks/save").glob("*.sh"):
+            self.write(f"usr/lib/kdump-pkg/save/{part.name}", part.read_bytes())
         if self.shell == "dash":
             return ["dash", str(copy), *args]
         functions = "".join(f'{name}() {{ "$KDUMP_ROOT/shims/{name}" "$@"; }}\n' for name in self.shims)

@@ -84,7 +84,8 @@ def test_what_runs_when(name: str, when: str, verb: str) -> None:
 def test_what_fires_it(name: str) -> None:
     assert triggers(name, "Path", "usr/lib/modules/6.12.1-arch1-1/vmlinuz")
     assert not triggers(name, "Path", "usr/lib/modules/6.12.1-arch1-1/kernel/fs/ext4/ext4.ko.zst")
-    for package in ("kdump-pkg", "makedumpfile", "kexec-tools", "mkinitcpio", "busybox", "dracut", "systemd"):
+    for package in ("kdump-pkg", "makedumpfile", "kexec-tools", "mkinitcpio", "busybox", "dracut", "systemd",
+                    "cryptsetup", "lvm2", "mdadm", "btrfs-progs", "age"):  # fmt: skip
         assert triggers(name, "Package", package)
     assert not triggers(name, "Package", "bash")
 

@@ -34,13 +34,16 @@ add_systemd_drop_in() { note add_systemd_drop_in "$@" "$(tr '\n' ' ')"; }
 DRACUT = r"""
 dfatal() { printf 'dracut[F]: %s\n' "$*" >&2; }
 note() { printf '%s\n' "$*" >>"$CALLS"; }
-inst_simple() { note inst_simple "$@"; }
+inst_simple() { local to="$initdir${2:-$1}"; note inst_simple "$@"; mkdir -p "${to%/*}"; : >"$to"; }
 inst_multiple() { note inst_multiple "$@"; }
 inst_hook() { note inst_hook "$@"; }
+inst() { note inst "$@"; mkdir -p "$initdir${1%/*}"; cp "$1" "$initdir$1"; }
+inst_libdir_file() { note inst_libdir_file "$@"; [[ "$FAILING" != "$1" ]]; }
 instmods() { note instmods "$@"; }
 kernel=$KERNELVERSION initdir=$BUILDROOT moddir=/moddir systemdsystemunitdir=/usr/lib/systemd/system
 """
 REMEDY = "run 'kdump-pkg rebuild'"
+STACK = {"KDUMP_BINARIES": "makedumpfile mdadm lvm cryptsetup age findfs"}
 
 
 @dataclass
@@ -53,16 +56,31 @@ class Build:
     path: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("busybox", "makedumpfile"):
+        for name in ("busybox", *STACK["KDUMP_BINARIES"].split()):
             tool = self.top / "bin" / name
             tool.parent.mkdir(exist_ok=True)
             tool.write_text("#!/bin/sh\necho sh; echo cat; echo mount; echo insmod; echo findfs\n")
             tool.chmod(0o755)
         (self.top / "root/usr/bin").mkdir(parents=True)
+        (self.top / "save").mkdir()
+        for name in ("room", "layers"):
+            (self.top / f"save/{name}.sh").write_text("")
         self.path = f"{self.top}/bin:/usr/bin:/bin"
 
     def settings(self, **changes: str) -> None:
-        (self.top / "capture.env").write_text(quoted(settings(**changes)))
+        own = {
+            "KDUMP_FORMAT": "2", "KDUMP_CAPTURE": "image", "KDUMP_BINARIES": "makedumpfile", "KDUMP_HOOKS": "",
+            "KDUMP_APPLETS": "sh mount umount findfs insmod", "KDUMP_FAILURE_ACTION": "reboot",
+        }  # fmt: skip
+        (self.top / "capture.env").write_text(quoted(settings(**{**own, **changes})))
+
+    def script(self, mode: int = 0o644) -> str:
+        """One of the user's, and its path."""
+        script = self.top / "etc/kdump-pkg/pre.d/wake"
+        script.parent.mkdir(parents=True)
+        script.write_text("#!/bin/sh\n")
+        script.chmod(mode)
+        return str(script)
 
     def bash(self, script: str, **env: str) -> list[str]:
         """Run it; the calls it made."""
@@ -73,7 +91,8 @@ class Build:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
             env={
                 "PATH": self.path, "CALLS": str(calls), "BUILDROOT": str(self.top / "root"), "KERNELVERSION": RELEASE,
-                "KDUMP_CAPTURE_ENV": str(self.top / "capture.env"), "FAILING": "", **env,
+                "KDUMP_CAPTURE_ENV": str(self.top / "capture.env"), "KDUMP_LIBRARY": str(self.top / "save"),
+                "FAILING": "", **env,
             },
         )  # fmt: skip
         self.returncode, self.stderr = done.returncode, done.stderr
@@ -138,9 +157,50 @@ def test_systemd(build: Build) -> None:
         assert f"add_symlink {link} ../kdump-capture.service" in calls
 
 
-def test_findfs_that_knows_partitions(build: Build) -> None:
-    build.settings(KDUMP_TARGET_1_DEVICE="PARTUUID=1234-01")
-    assert "add_binary findfs /usr/bin/findfs" in build.mkinitcpio()
+def test_programs_are_the_real_ones(build: Build) -> None:
+    build.settings(**STACK)
+    calls = build.mkinitcpio()
+    assert build.returncode == 0
+    for name in STACK["KDUMP_BINARIES"].split():
+        assert f"add_binary {name} /usr/bin/{name}" in calls
+    assert "add_binary /usr/lib/libgcc_s.so.1" in calls, "cryptsetup's threads need it"
+    programs = [call for call in calls if call.startswith("add_binary") and "busybox" not in call]
+    assert programs[0] == "add_binary makedumpfile /usr/bin/makedumpfile", "before any applet takes its place"
+
+
+def test_that_library_only_with_cryptsetup(build: Build) -> None:
+    assert not [call for call in build.mkinitcpio() if "libgcc_s" in call]
+
+
+@pytest.mark.parametrize(("hook", "after", "flavour"), [("kdump", "", "direct"), ("sd-kdump", SYSTEMD, "systemd")])
+def test_scripts_of_ours_and_of_the_user(build: Build, hook: str, after: str, flavour: str) -> None:
+    script = build.script()
+    build.settings(KDUMP_HOOKS=script, KDUMP_FLAVOUR=flavour)
+    calls = build.mkinitcpio(hook, after)
+    assert build.returncode == 0
+    for name in ("room", "layers"):
+        assert f"add_file {build.top}/save/{name}.sh /usr/lib/kdump-pkg/save/{name}.sh 644 " in calls
+    assert f"add_binary {script} {script} 755" in calls
+
+
+@pytest.mark.parametrize(("hook", "flavour"), [("kdump", "udev"), ("sd-kdump", "systemd")])
+def test_the_system_captures(build: Build, hook: str, flavour: str) -> None:
+    """Modules and fingerprint; all else is that of an image to start the system with."""
+    build.settings(KDUMP_CAPTURE="system", KDUMP_FLAVOUR=flavour, KDUMP_MODULES="virtio_blk ext4?")
+    calls = build.mkinitcpio(hook, SYSTEMD if hook == "sd-kdump" else "")
+    assert build.returncode == 0
+    mark = f"add_file_early - /kdump/fingerprint 644 {'ab' * 32} "
+    assert calls == ["add_module virtio_blk", "add_module ext4?", mark]
+
+
+@pytest.mark.parametrize("action", ["KDUMP_FINAL_ACTION", "KDUMP_FAILURE_ACTION"])
+def test_a_shell_has_no_limit(build: Build, action: str) -> None:
+    build.settings(KDUMP_FLAVOUR="systemd", **{action: "shell"})
+    calls = build.mkinitcpio("sd-kdump", SYSTEMD)
+    assert "add_systemd_drop_in kdump-capture.service limit [Unit] JobTimeoutSec=infinity " in calls
+    build.dracut()
+    drop_in = build.top / "root/etc/systemd/system/kdump-capture.service.d/limit.conf"
+    assert drop_in.read_text() == "[Unit]\nJobTimeoutSec=infinity\n"
 
 
 @pytest.mark.parametrize(
@@ -148,11 +208,17 @@ def test_findfs_that_knows_partitions(build: Build) -> None:
     [
         ({}, {"KDUMP_CAPTURE_ENV": "/nowhere"}, f"The capture file is missing: '/nowhere': {REMEDY}"),
         ({}, {"KERNELVERSION": "7.0"}, f"The capture file is for kernel '{RELEASE}', not '7.0': {REMEDY}"),
-        ({}, {"PATH": "/nowhere"}, "makedumpfile not found: install the package 'makedumpfile'"),
+        ({}, {"PATH": "/nowhere"}, "makedumpfile not found: install the package that has it"),
+        ({"KDUMP_BINARIES": "makedumpfile nope"}, {}, "nope not found: install the package that has it"),
+        ({"KDUMP_FORMAT": "1"}, {}, f"The capture file is of another version of kdump-pkg: {REMEDY}"),
+        (
+            {"KDUMP_CAPTURE": "system"}, {},
+            "Flavour 'direct' can't start the system, as 'capture = system' wants it to",
+        ),
         ({"KDUMP_FLAVOUR": "systemd"}, {}, "The capture file is for flavour 'systemd': use the hook 'sd-kdump'"),
         ({}, {"FAILING": "makedumpfile"}, "The capture image would be incomplete: the one that was there is kept"),
     ],
-)
+)  # fmt: skip
 def test_refusals(build: Build, changes: dict[str, str], env: dict[str, str], line: str) -> None:
     build.settings(**changes)
     build.mkinitcpio(**env)
@@ -197,6 +263,37 @@ def test_dracut_direct_unpacks_modules_in_order(build: Build) -> None:
     assert "inst_simple /usr/lib/kdump-pkg/kdump-init /init" in calls
     assert "inst_multiple umount" in calls
     assert (root / "usr/bin/insmod").readlink() == Path("busybox")
+    assert (root / "kdump/save").readlink() == Path("/usr/lib/kdump-pkg/kdump-save")
+    assert f"inst_simple {build.top}/save/room.sh /usr/lib/kdump-pkg/save/room.sh" in calls
+
+
+def test_dracut_programs_and_scripts(build: Build) -> None:
+    script = build.script(0o644)
+    build.settings(**STACK, KDUMP_HOOKS=script, KDUMP_FLAVOUR="udev")
+    calls = build.dracut()
+    assert build.returncode == 0
+    for name in STACK["KDUMP_BINARIES"].split():
+        assert f"inst_multiple {name}" in calls
+    assert "inst_libdir_file libgcc_s.so.1" in calls
+    assert f"inst {script}" in calls
+    assert (build.top / f"root{script}").stat().st_mode & 0o777 == 0o755
+
+
+def test_dracut_programs_take_the_place_of_applets(build: Build) -> None:
+    """dracut's own module `busybox` makes a link for every applet, before ours."""
+    for directory in ("usr/bin", "usr/sbin"):
+        (build.top / "root" / directory).mkdir(exist_ok=True)
+        (build.top / "root" / directory / "findfs").symlink_to("/bin/busybox")
+    build.settings(KDUMP_BINARIES="findfs", KDUMP_APPLETS="", KDUMP_FLAVOUR="udev")
+    assert "inst_multiple findfs" in build.dracut()
+    assert not list((build.top / "root").rglob("findfs"))
+
+
+def test_dracut_the_system_captures(build: Build) -> None:
+    build.settings(KDUMP_CAPTURE="system", KDUMP_FLAVOUR="systemd", KDUMP_MODULES="virtio_blk ext4?")
+    assert build.dracut() == ["instmods virtio_blk ext4"]
+    build.dracut('depends >"$CALLS"')
+    assert (build.top / "calls").read_text() == ""
 
 
 def test_dracut_udev(build: Build) -> None:
@@ -238,6 +335,9 @@ def test_dracut_depends(build: Build, flavour: str, modules: str) -> None:
         ({}, {"KDUMP_CAPTURE_ENV": "/nowhere"}, f"the capture file is missing: '/nowhere': {REMEDY}"),
         ({}, {"KERNELVERSION": "7.0"}, f"the capture file is for kernel '{RELEASE}', not '7.0': {REMEDY}"),
         ({"KDUMP_FLAVOUR": "best"}, {}, "no such flavour: 'best'"),
+        ({"KDUMP_FORMAT": "1"}, {}, f"the capture file is of another version of kdump-pkg: {REMEDY}"),
+        ({"KDUMP_BINARIES": "nope"}, {}, "nope not found: install the package that has it"),
+        (STACK, {"FAILING": "libgcc_s.so.1"}, "the library can't be found: 'libgcc_s.so.1'"),
     ],
 )
 def test_dracut_refusals(build: Build, changes: dict[str, str], env: dict[str, str], line: str) -> None:

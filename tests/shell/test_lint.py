@@ -10,7 +10,8 @@ import pytest
 from tests.shell.conftest import need
 from tests.shell.machine import REPO, SHELLS
 
-POSIX = ["hooks/kdump", "hooks/kdump-init", "hooks/kdump-save", "hooks/alpm/kdump-pkg", "hooks/dracut/kdump.sh",
+PARTS = sorted(str(path.relative_to(REPO)) for path in (REPO / "hooks/save").glob("*.sh"))
+POSIX = [*PARTS, "hooks/kdump", "hooks/kdump-init", "hooks/kdump-save", "hooks/alpm/kdump-pkg", "hooks/dracut/kdump.sh",
          "hooks/dracut/kdump-root.sh"]  # fmt: skip
 BASH = ["install/kdump", "install/sd-kdump", "hooks/dracut/module-setup.sh"]
 RUN_DIRECTLY = ["hooks/kdump-init", "hooks/kdump-save", "hooks/alpm/kdump-pkg", "hooks/dracut/kdump.sh",
@@ -48,6 +49,12 @@ def test_executable(script: str) -> None:
     assert (REPO / script).stat().st_mode & 0o111
 
 
+@pytest.mark.parametrize("script", PARTS)
+def test_what_is_sourced_is_not_run(script: str) -> None:
+    assert not (REPO / script).stat().st_mode & 0o111
+    assert not (REPO / script).read_text().startswith("#!")
+
+
 def settings_of(unit: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in unit.read_text().splitlines():
@@ -70,9 +77,16 @@ def test_a_capture_unit_never_hangs_and_never_runs_without_a_crash(name: str) ->
     unit = settings_of(REPO / f"systemd/{name}.service")
     assert unit["ConditionPathExists"] == ["/proc/vmcore"]
     assert unit["FailureAction"] == ["reboot-force"] and unit["JobTimeoutAction"] == ["reboot-force"]
-    assert unit["TimeoutStartSec"] == ["infinity"], "kdump-save keeps the configured limit itself"
+    assert unit["JobTimeoutSec"], "what comes before it may hang"
     assert unit["IgnoreOnIsolate"] == ["yes"], "or emergency.target would end the capture"
     assert not [key for key in unit if key.startswith("Assert")], "an assertion that fails is no failure: no reboot"
+
+
+def test_kdump_save_keeps_the_configured_limit_itself() -> None:
+    capture, system = (settings_of(REPO / f"systemd/{name}.service") for name in ("kdump-capture", "kdump-save"))
+    assert (capture["Type"], capture["TimeoutStartSec"]) == (["oneshot"], ["infinity"])
+    assert system["Type"] == ["exec"], "its job is done as soon as it runs, and with it the job's limit"
+    assert "RuntimeMaxSec" not in system
 
 
 def test_arming_unit() -> None:
@@ -80,3 +94,8 @@ def test_arming_unit() -> None:
     assert unit["ExecStart"] == ["/usr/bin/kdump-pkg rebuild"] and unit["ExecStop"] == ["/usr/bin/kdump-pkg unload"]
     assert unit["ConditionVirtualization"] == ["!container"]
     assert unit["ConditionKernelCommandLine"] == ["crashkernel"]
+    assert unit["KeyringMode"] == ["shared"], "the kernel looks for volume keys in root's user keyring"
+    assert not {"ProtectKernelTunables", "PrivateDevices", "RestrictAddressFamilies"} & set(unit), (
+        "configfs, cryptsetup"
+    )
+    assert unit["ProtectHome"] == ["read-only"], "key files and what an image holds may lie in /root"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -208,6 +208,19 @@ def test_dracut_gets_the_mark_put_before(
     argv = runner.calls[0].argv
     assert argv[argv.index("--kver") + 1] == RELEASE
     assert "kdump-pkg" in " ".join(argv).split()
+
+
+def test_dracut_makes_a_whole_system_s_image_as_the_user_has_it(
+    ctx: Context, runner: FakeRunner, root: Path, boot: Path
+) -> None:
+    """Restricted to our module it could start no system; --no-hostonly is the user's to say."""
+    runner.answers["dracut"] = lambda call: out(root, call).write_bytes(b"\x1f\x8b its image") * 0
+    images.build(ctx, replace(build("dracut", "systemd"), system=True))
+    argv = runner.calls[0].argv
+    assert argv[argv.index("--add") + 1] == "kdump-pkg"
+    assert not {"--modules", "--no-hostonly"} & set(argv)
+    assert "--no-uefi" in argv, "kexec takes no unified kernel image"
+    assert read_image(ctx, IMAGE).fingerprint == MARK
 
 
 def test_no_image_yet(ctx: Context, runner: FakeRunner, root: Path) -> None:

@@ -96,7 +96,8 @@ def test_rebuild_json_is_json_and_nothing_else(
 
 
 def test_status_is_0_when_nothing_is_to_do(system: FakeRunner, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_tree(root, {"/etc/systemd/system/multi-user.target.wants/kdump.service": Link("/x")})
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    make_tree(root, {f"{wants}/kdump.service": Link("/x"), f"{wants}/kdump-pkg-collect.service": Link("/x")})
     cli.main(["rebuild", "--root", str(root)])
     capsys.readouterr()
     assert cli.main(["status", "--root", str(root)]) == 0

@@ -107,7 +107,7 @@ def test_zsh_completes_flags(verb: str) -> None:
     found = {match[1]: spec for spec in specs if (match := re.search(r"(?:^|\))(--[a-z-]+)", spec))}
     parser = verbs()[verb]
     assert set(found) == flags(parser)
-    for action in parser._actions:
+    for action in (a for a in parser._actions if a.option_strings):
         flag = action.option_strings[-1]
         assert (f"{flag}=[" in found[flag]) == (action.nargs != 0), "takes a value or doesn't"
         assert found[flag].endswith(":_files -/") == (flag in DIRECTORIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from kdump_pkg import config, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError
-from kdump_pkg.model import Config
-from kdump_pkg.options import OPTIONS
+from kdump_pkg.model import Config, Layer, Retention, TargetWish
+from kdump_pkg.options import OPTIONS, TARGET_OPTIONS
 from tests.fakes import Entry, Hole, Link, make_tree
 
 DIR = paths.CONFIG_DROPINS
@@ -61,7 +62,10 @@ def test_none_is_the_defaults(ctx: Context) -> None:
     ],
 )
 def test_values(root: Path, text: str, expected: Config) -> None:
-    assert load(root, text) == expected
+    found = load(root, text)
+    assert replace(found, targets=Config().targets) == expected
+    (target,) = found.targets  # without a section there is one, and it is what the options say
+    assert (target.name, target.path, target.timeout) == ("root", found.path, found.timeout)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,22 @@ def test_values(root: Path, text: str, expected: Config) -> None:
         ("\n\n= linux", 3, ["not a line of the form"]),
         ("kernel = 'linux", 1, ["not a line of the form"]),
         ("kernel = '''linux\n", 1, ["not a line of the form"]),
-        ("# x\n[section]\nkernel = linux", 2, ["unknown section [section]"]),
+        ("# x\n[section]\nkernel = linux", 2, ["unknown section [section]", "[target esp]"]),
+        ("[target usb]\n", 1, ["unknown section [target usb]"]),
+        ("[target uuid=1 2]\n", 1, ["unknown section"]),
+        ("path = /x\n[target esp]\nzzz = 1", 3, ["unknown option zzz in [target esp]", "allowed are path"]),
+        ("keep = 1\n[target esp]\nkeep = -1", 3, ["keep = '-1'"]),
+        ("[target root]\n[target esp]\npth = /x", 3, ["did you mean path?"]),
+        ("[target root]\nlayers = md:x y", 2, ["layers = 'md:x y'", "md:UUID"]),
+        ("[target root]\nlayers = auto, md:a", 2, ["layers ="]),
+        ("[target root]\nlayers = raid:a", 2, ["layers ="]),
+        ("[target root]\n[[more]]\n", 1, ["holds another section"]),
+        ("[target root]\n[target root]\n", 2, ["set twice in this file"]),
+        ("keep_free = 100%", 1, ["keep_free = '100%'", "20G"]),
+        ("max_use = 5", 1, ["max_use"]),
+        ("encrypt_to = age1short", 1, ["encrypt_to", "age(1)"]),
+        ("crash_loop = -1", 1, ["crash_loop", "minutes"]),
+        ("capture = both", 1, ["image or system"]),
         ("kernel = linux\n\nkernel = linux-lts", 3, ["set twice in this file"]),
     ],
 )  # fmt: skip
@@ -137,7 +156,47 @@ def test_dropins_in_order(root: Path) -> None:
         f"{DIR}/README": "not a configuration",
         f"{DIR}/.hidden": "x",
     }
-    assert load(root, entries) == Config(kernel="c", timeout=200, path="/one", modules=("x",))
+    found = replace(load(root, entries), targets=Config().targets)
+    assert found == Config(kernel="c", timeout=200, path="/one", modules=("x",))
+
+
+AGE = f"age1{'q' * 58}"
+
+
+def test_targets(root: Path) -> None:
+    text = f"""keep = 3
+path = /srv/crash
+keep_free = 2G
+encrypt_to = {AGE}, {AGE}
+[target uuid=ABCD-12:/@crash]
+layers = md:1:2:3:4, crypt:aa-bb, lvm:vg/lv
+timeout = 60
+[target root]
+[target label=dumps]  # the last
+fstype = xfs
+max_use = 10%
+keep = 0
+"""
+    found = load(root, text)
+    assert found.encrypt_to == (AGE, AGE)
+    rules = Retention(3, 0, "0", str(2 << 20))
+    layers = (Layer("md", "1:2:3:4"), Layer("crypt", "aa-bb"), Layer("lvm", "vg/lv"))
+    assert found.targets == (
+        TargetWish("uuid=ABCD-12:/@crash", "/srv/crash", layers=layers, timeout=60, retention=rules),
+        TargetWish("root", "/srv/crash", retention=rules),
+        TargetWish("label=dumps", "/srv/crash", "xfs", retention=replace(rules, keep=0, max_use="10%")),
+    )
+
+
+def test_sections_of_several_files(root: Path) -> None:
+    entries: dict[str, Entry] = {
+        paths.CONFIG: "[target root]\ntimeout = 60\n[target esp]\npath = /a\n",
+        f"{DIR}/1.conf": "keep = 9\n[target esp]\ntimeout = 70\n[target label=x]\n",
+    }
+    found = load(root, entries).targets
+    assert [(t.name, t.path, t.timeout, t.retention.keep) for t in found] == [
+        ("root", "/var/crash", 60, 9), ("esp", "/a", 70, 9), ("label=x", "/var/crash", 600, 9),
+    ]  # fmt: skip
 
 
 def test_dropin_alone(root: Path) -> None:
@@ -199,5 +258,8 @@ def test_property_reads_or_says_what_is_wrong(root: Path, data: bytes) -> None:
 
 
 def test_table_and_dataclass_agree(root: Path) -> None:
-    assert [o.name for o in OPTIONS] == list(Config.__dataclass_fields__)
+    assert {o.name for o in OPTIONS} | {"targets"} == set(Config.__dataclass_fields__)
+    assert {o.name for o in TARGET_OPTIONS} | {"name", "retention"} == set(TargetWish.__dataclass_fields__) | set(
+        Retention.__dataclass_fields__
+    )
     assert all(o.help.endswith(".") and o.allowed for o in OPTIONS)

@@ -132,6 +132,11 @@ def test_reading(ctx: Context, root: Path) -> None:
     assert ctx.names("/f") == ctx.names("/x") == []
 
 
+def test_files_that_refuse_a_read_of_megabytes() -> None:
+    """/proc/sys does, from 4 MiB on."""
+    assert Context().read_text("/proc/sys/kernel/osrelease") == os.uname().release
+
+
 def test_a_fifo_does_not_hang_us(ctx: Context, root: Path) -> None:
     os.mkfifo(root / "fifo")
     assert not ctx.read_text("/fifo")

@@ -14,7 +14,7 @@ from kdump_pkg.context import Context
 from kdump_pkg.model import (
     Config,
 )
-from kdump_pkg.options import OPTIONS, Option
+from kdump_pkg.options import OPTIONS, TARGET, TARGET_OPTIONS, Option
 from tests import docs
 from tests.docs import flags, verbs
 from tests.tools import tool
@@ -54,6 +54,17 @@ def test_sample_is_made_from_the_options() -> None:
 def test_option_list_of_the_manual_is_made_from_the_options() -> None:
     assert docs.with_options(CONF_MANUAL) == CONF_MANUAL, "run python -m tests.docs"
     assert list(entries(section(CONF_MANUAL, "OPTIONS"))) == [option.name for option in OPTIONS]
+    keys = section(CONF_MANUAL, "TARGETS").partition("Keys of a section")[2].partition(".SS ")[0]
+    assert list(entries(keys)) == [option.name for option in TARGET_OPTIONS]
+
+
+def test_targets_of_the_manual_are_the_ones_that_are_taken() -> None:
+    named = re.findall(r"\[(target [^]]+)\]", plain(section(CONF_MANUAL, "TARGETS").partition("Keys of")[0]))
+    assert {name.partition("=")[0] for name in named} == {
+        "target root", "target esp", "target uuid", "target partuuid", "target label", "target partlabel",
+    }  # fmt: skip
+    for name in named:
+        assert TARGET.fullmatch(name.replace("UUID", "AB-12").replace("NAME", "x").replace("SUBVOLUME", "/@x")), name
 
 
 def test_a_changed_option_changes_the_manual(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +74,7 @@ def test_a_changed_option_changes_the_manual(monkeypatch: pytest.MonkeyPatch) ->
     assert made != CONF_MANUAL
     assert "\n.B colour\n" in made
     assert "Default: none." in made and "any\\-thing" in made
-    assert made.count(docs.BEGIN) == made.count(docs.END) == 1
+    assert made.count(docs.BEGIN.format("options")) == made.count(docs.END.format("options")) == 1
 
 
 @pytest.mark.parametrize("text", [".so x", "'br", "a\n.so x"])
@@ -71,7 +82,7 @@ def test_no_text_becomes_a_request(text: str) -> None:
     assert not re.search(r"^[.']", docs.roff(text), re.MULTILINE)
 
 
-@pytest.mark.parametrize("marker", [docs.BEGIN, docs.END])
+@pytest.mark.parametrize("marker", [mark.format(name) for mark in (docs.BEGIN, docs.END) for name in docs.sections()])
 def test_a_lost_marker_is_an_error(marker: str) -> None:
     with pytest.raises(ValueError, match="marker"):
         docs.with_options(CONF_MANUAL.replace(marker, ""))
@@ -79,11 +90,14 @@ def test_a_lost_marker_is_an_error(marker: str) -> None:
 
 def test_main_writes_both_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "man").mkdir()
-    (tmp_path / docs.MANUAL).write_text(f"before\n{docs.BEGIN}old\n{docs.END}after\n", encoding="utf-8")
+    parts = docs.sections()
+    marks = {name: (docs.BEGIN.format(name), docs.END.format(name)) for name in parts}
+    old = "".join(f"before\n{begin}old\n{end}after\n" for begin, end in marks.values())
+    (tmp_path / docs.MANUAL).write_text(old, encoding="utf-8")
     monkeypatch.setattr(docs, "REPO", tmp_path)
     docs.main()
     text = (tmp_path / docs.MANUAL).read_text(encoding="utf-8")
-    assert text == f"before\n{docs.BEGIN}{docs.options_section()}{docs.END}after\n"
+    assert text == "".join(f"before\n{begin}{parts[name]}{end}after\n" for name, (begin, end) in marks.items())
     assert (tmp_path / docs.SAMPLE).read_text(encoding="utf-8") == render.sample_config()
 
 
@@ -122,15 +136,19 @@ def test_synopsis_has_the_flags_of_every_verb() -> None:
     for part in section(MANUAL, "SYNOPSIS").split(".SY ")[1:]:
         head, _, rest = part.replace("\\-", "-").partition("\n")
         verb = head.strip('"').removeprefix("kdump-pkg ")
-        found[verb] = {line.removeprefix(".OP ") for line in rest.splitlines() if line.startswith(".OP ")}
+        optional = {line.removeprefix(".OP ") for line in rest.splitlines() if line.startswith(".OP ")}
+        required = {" ".join(plain(line).split()) for line in rest.splitlines() if line.startswith(".BI ")}
+        operands = {plain(line).strip() for line in rest.splitlines() if line.startswith(".RI ")}
+        found[verb] = optional | required | operands
     assert found == {verb: _usage(parser) for verb, parser in verbs().items()}
 
 
 def _usage(parser: argparse.ArgumentParser) -> set[str]:
-    """`--root DIR`, `--json` …, but for those that every verb has."""
+    """`--root DIR`, `--json` …, `[ DUMP ]`, but for those that every verb has."""
     common = ("--help", "--debug")
-    actions = [a for a in parser._actions if a.option_strings[-1] not in common]
-    return {f"{a.option_strings[-1]} {a.metavar or ''}".strip() for a in actions}
+    options = [a for a in parser._actions if a.option_strings and a.option_strings[-1] not in common]
+    operands = {f"[ {a.metavar} ]" for a in parser._actions if not a.option_strings and a.nargs == "?"}
+    return operands | {f"{a.option_strings[-1]} {a.metavar or ''}".strip() for a in options}
 
 
 def test_manual_explains_every_verb_and_every_flag() -> None:
@@ -164,7 +182,7 @@ def test_manual_names_the_files() -> None:
 
 def test_examples_of_the_conf_manual_are_good(ctx: Context) -> None:
     examples = re.findall(r"^\.nf\n(.*?)^\.fi", CONF_MANUAL, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for number, example in enumerate(examples):
         (ctx.root / "etc").mkdir(exist_ok=True)
         (ctx.root / "etc/kdump-pkg.conf").write_text(plain(example) if not number else example.replace("\\-", "-"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from kdump_pkg.context import Context
 from kdump_pkg.facts import boot
 from kdump_pkg.facts.boot import read_boot
-from kdump_pkg.model import Boot
+from kdump_pkg.model import Boot, Watchdog
 from tests.fakes import Entry, FakeRunner, Link, LiveContext, make_tree
 
 OLD_NAMES = {"/sys/kernel/kexec_crash_loaded": "1\n", "/sys/kernel/kexec_crash_size": "268435456\n"}
@@ -45,8 +46,58 @@ def read(live: LiveContext, entries: dict[str, Entry] | dict[str, str]) -> Boot:
 def test_what_every_kernel_tells(live: LiveContext) -> None:
     found = read_boot(live)
     assert found == Boot(
-        running="6.12.1-arch1-1", cmdline="root=/dev/sda1 crashkernel=256M", memory_total=1012345 * 1024
+        running="6.12.1-arch1-1", cmdline="root=/dev/sda1 crashkernel=256M", memory_total=1012345 * 1024, efi=False
     )
+
+
+CRYPT = b"CONFIG_X=y\nCONFIG_CRASH_DM_CRYPT=y\n"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param({}, None, id="nothing says it"),
+        pytest.param({"/sys/kernel/config/crash_dm_crypt_keys": None}, True, id="configfs"),
+        pytest.param({"/proc/config.gz": gzip.compress(CRYPT)}, True, id="built with it"),
+        pytest.param({"/proc/config.gz": gzip.compress(b"\n# CONFIG_CRASH_DM_CRYPT is not set\n")}, False, id="off"),
+        pytest.param({"/proc/config.gz": gzip.compress(CRYPT)[:-9]}, None, id="cut short"),
+        pytest.param({"/proc/config.gz": b"nonsense"}, None, id="no gzip"),
+        pytest.param({"/boot/config-6.12.1-arch1-1": CRYPT}, True, id="beside the kernel"),
+    ],
+)
+def test_whether_keys_are_handed_over(live: LiveContext, entries: dict[str, Entry], expected: bool | None) -> None:
+    assert read(live, entries).crash_dm_crypt is expected
+
+
+def test_efi(live: LiveContext) -> None:
+    variables: dict[str, Entry] = {"/sys/firmware/efi/efivars": None}
+    assert read(live, variables).efi
+
+
+DOG = "/sys/class/watchdog/watchdog1"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({f"{DOG}/state": "inactive", f"{DOG}/device": None}, None, id="not running"),
+        pytest.param({f"{DOG}/state": "active"}, None, id="software"),
+        pytest.param(
+            {
+                f"{DOG}/state": "active", f"{DOG}/timeout": "30",
+                f"{DOG}/device/driver/module": Link("/sys/module/iTCO-wdt"), "/sys/module/iTCO-wdt": None,
+            },
+            Watchdog("/dev/watchdog1", "iTCO_wdt", 30), id="running",
+        ),
+        pytest.param(
+            {f"{DOG}/state": "active", f"{DOG}/timeout": "x", f"{DOG}/device/driver": None},
+            Watchdog("/dev/watchdog1", "", 0), id="built in",
+        ),
+    ],
+)  # fmt: skip
+def test_watchdog(live: LiveContext, entries: dict[str, Entry], expected: Watchdog | None) -> None:
+    assert read(live, entries).watchdog == expected
 
 
 @pytest.mark.parametrize("names", [OLD_NAMES, NEW_NAMES, OLD_NAMES | NEW_NAMES], ids=["old", "new", "both"])

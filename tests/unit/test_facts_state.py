@@ -210,8 +210,8 @@ def test_releases_with_dumps(ctx: Context, root: Path) -> None:
             "/var/crash/e/meta": None,
         },
     )
-    assert state.read_dump_releases(ctx, "/var/crash") == {"6.12", "6.9"}
-    assert state.read_dump_releases(ctx, "/nowhere") == set()
+    assert state.read_dump_releases(ctx, ("/var/crash", "/nowhere")) == {"6.12", "6.9"}
+    assert state.read_dump_releases(ctx, ("/nowhere",)) == set()
 
 
 def test_leftovers(ctx: Context, root: Path) -> None:
@@ -250,6 +250,18 @@ def test_units(ctx: Context, entries: dict[str, Entry], enabled: bool) -> None:
     assert state.read_units(ctx)["kdump.service"] is enabled
 
 
+def test_hooks_are_executable_files_with_plain_names(ctx: Context) -> None:
+    names = ("pre.d/10-a", "pre.d/not-executable", "pre.d/.hidden", "pre.d/a b", "post.d/z")
+    make_tree(ctx.root, {f"/etc/kdump-pkg/{name}": "#!/bin/sh\n" for name in names} | {"/etc/kdump-pkg/pre.d/d": None})
+    for name in names:
+        (ctx.root / "etc/kdump-pkg" / name).chmod(0o644 if "not" in name else 0o755)
+    found = state.read_hooks(ctx)
+    assert [name for name, _ in found] == ["/etc/kdump-pkg/pre.d/10-a", "/etc/kdump-pkg/post.d/z"]
+    assert all(len(digest) == 64 for _, digest in found)
+    (ctx.root / "etc/kdump-pkg/post.d/z").write_text("#!/bin/sh\necho\n")
+    assert state.read_hooks(ctx)[1] != found[1]
+
+
 # --- all together -------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +269,7 @@ def test_collect(root: Path) -> None:
     make_tree(root, system_tree())
     found = collect(Context(root=root, runner=system_runner(root)), Config())
     assert [k.release for k in found.kernels] == ["6.12.1-arch1-1"]
-    assert found.target.problem is None
+    assert found.targets[0].problem is None
     assert found.images.problem is None
     assert found.tools["makedumpfile"] == "1.7.9-1"
     assert found.image.path == IMAGE
@@ -277,5 +289,5 @@ def test_makedumpfile_without_a_package_is_asked(root: Path, says: str | int, ve
 def test_collect_of_an_empty_root(ctx: Context) -> None:
     found = collect(ctx, Config())
     assert found.kernels == ()
-    assert found.target.problem
+    assert found.targets[0].problem
     assert found.images.problem

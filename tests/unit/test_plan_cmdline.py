@@ -100,3 +100,10 @@ def test_property_idempotent_and_nothing_of_the_table_left(words: list[str]) -> 
     assert capture_cmdline(once, "direct", Config()) == once
     names = {w.split("=")[0].replace("-", "_") for w in once.split()}
     assert not names & {n for n in REMOVED if not n.endswith((".", "*"))} - {a.split("=")[0] for a in ADDED}
+
+
+def test_the_whole_system_keeps_its_root_and_gets_its_unit() -> None:
+    system = "BOOT_IMAGE=/vmlinuz root=UUID=abc rw rootflags=subvol=@ quiet crashkernel=256M systemd.unit=x.target"
+    words = capture_cmdline(system, "systemd", Config(capture="system")).split()
+    assert {"root=UUID=abc", "rw", "rootflags=subvol=@", "systemd.unit=kdump-save.service"} <= set(words)
+    assert not {"quiet", "crashkernel=256M", "systemd.unit=x.target", "rd.systemd.gpt_auto=no"} & set(words)

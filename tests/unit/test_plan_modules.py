@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdump_pkg.model import Config, ModuleIndex
-from kdump_pkg.plan.modules import COMMON_DRIVERS, insmod_order, wanted
+from kdump_pkg.model import Config, Layer, ModuleIndex
+from kdump_pkg.plan.modules import COMMON_DRIVERS, LAYERS, insmod_order, wanted
 from tests.fakes import module_index, target
 
 VIRTIO = ("virtio_pci", "virtio_blk")
@@ -25,10 +27,30 @@ EXT4 = ("crypto-crc32c?", "ext4")
         pytest.param(Config(modules=("foo?", "ext4")), {}, (*VIRTIO, *EXT4, "foo?"), id="more, each once"),
         pytest.param(Config(), {"fstype": "newfs"}, (*VIRTIO, "newfs"), id="unknown file system by its name"),
         pytest.param(Config(), {"fstype": ""}, VIRTIO, id="no file system"),
+        pytest.param(
+            Config(), {"layers": (Layer("md", "x"),)},
+            (*VIRTIO, "md_mod", "raid1?", "raid0?", "raid10?", "raid456?", *EXT4), id="array of unknown level",
+        ),
+        pytest.param(
+            Config(), {"layers": (Layer("md", "x"),), "drivers": ("nvme", "raid1")}, ("nvme", "raid1", "md_mod", *EXT4),
+            id="array of known level",
+        ),
+        pytest.param(Config(), {"layers": (Layer("lvm", "a/b"),)}, (*VIRTIO, "dm_mod", *EXT4), id="lvm"),
     ],
-)
+)  # fmt: skip
 def test_wanted(config: Config, changes: dict[str, object], expected: tuple[str, ...]) -> None:
-    assert wanted(config, target(**changes)) == expected
+    assert wanted(config, (target(**changes),)) == expected
+
+
+def test_several_targets_and_what_else_is_needed() -> None:
+    second = target(fstype="vfat", drivers=("nvme", "virtio_pci"))
+    found = wanted(Config(modules=("mine",)), (target(), second), ("efivarfs?",))
+    nls = ("nls_cp437?", "nls_ascii?", "nls_iso8859_1?")
+    assert found == (*VIRTIO, *EXT4, "nvme", "vfat", *nls, "efivarfs?", "mine")
+
+
+def test_every_layer_has_its_modules() -> None:
+    assert set(LAYERS) == set(get_args(get_type_hints(Layer)["kind"]))
 
 
 def short(files: tuple[str, ...]) -> list[str]:

@@ -18,13 +18,16 @@ from kdump_pkg.model import (
     DropDebug,
     Facts,
     ImageState,
+    Layer,
     Load,
     Loaded,
+    MakeRecord,
     OwnFile,
     Plan,
     Remove,
     SaveDebug,
     SystemImages,
+    TraceRecord,
     WriteFile,
 )
 from kdump_pkg.plan.cmdline import LONGEST
@@ -39,6 +42,10 @@ ENV = "/var/lib/kdump-pkg/capture.env"
 CACHE = "/var/lib/kdump-pkg/kernels.json"
 
 
+PROGRAMS = dict.fromkeys(("mdadm", "lvm", "cryptsetup", "btrfs", "age"), "1:1")
+LAYERED = replace(facts().modules, builtin=frozenset({"dm_mod", "dm_multipath", "md_mod", "dm_crypt", "sd_mod"}))
+
+
 def designed(have: Facts, config: Config = DEFAULTS) -> Capture:
     capture = plan_rebuild(config, have).capture
     assert capture is not None
@@ -48,7 +55,8 @@ def designed(have: Facts, config: Config = DEFAULTS) -> Capture:
 def done(have: Facts, config: Config = DEFAULTS) -> Facts:
     """The facts after the plan for HAVE was carried out."""
     capture = designed(have, config)
-    loaded = Loaded(capture.kernel.release, capture.fingerprint, capture.cmdline, capture.image, "-s")
+    keys = " ".join(volume.uuid for volume in capture.keys)
+    loaded = Loaded(capture.kernel.release, capture.fingerprint, capture.cmdline, capture.image, "-s", keys)
     armed = not have.boot.confined
     return replace(
         have,
@@ -112,6 +120,14 @@ def test_second_run_does_nothing(have: Facts, config: Config) -> None:
     assert not plan.warnings
 
 
+def test_the_record_comes_before_the_plan_that_needs_its_place() -> None:
+    plan = plan_rebuild(Config(), facts(record_missing=True))
+    assert [type(a) for a in plan.prepare] == [MakeRecord]
+    assert plan_rebuild(Config(), facts(record_missing=True), Scope(images=False)).prepare == ()
+    record = TraceRecord("UUID=1", 4096, "ab" * 16)
+    assert f"KDUMP_TRACE_RECORD='UUID=1 4096 {'ab' * 16}'".encode() in designed(facts(record=record)).env
+
+
 def test_force_rebuilds_and_loads_what_is_current() -> None:
     plan = plan_rebuild(Config(), done(facts()), Scope(force=True))
     assert told(plan) == [f"BuildImage {IMAGE}", f"Load {kernel().release}"]
@@ -131,7 +147,7 @@ def test_preset_scope_writes_texts_only() -> None:
         pytest.param({"tools": {"makedumpfile": "1.7.9-1", "kexec-tools": "2.0.33-1", "mkinitcpio": "41-1"}}, True),
         pytest.param({"tools": {"makedumpfile": "1.7.9-1", "kexec-tools": "2.0.32-1", "mkinitcpio": "42-1"}}, True),
         pytest.param({"parts_hash": "other"}, True, id="our own scripts"),
-        pytest.param({"target": target(device="UUID=other")}, True, id="target moved"),
+        pytest.param({"targets": (target(device="UUID=other"),)}, True, id="target moved"),
         pytest.param({"kernels": (kernel(build_id="ff" * 20),)}, True, id="kernel rebuilt"),
         pytest.param({"kernels": (kernel(stamp="2:2"),)}, True, id="kernel reinstalled"),
         pytest.param({"units": {"kdump.service": False}}, False, id="units are no input"),
@@ -208,14 +224,15 @@ def test_change_of_generator_takes_the_other_ones_files_away() -> None:
     ("change", "message"),
     [
         pytest.param({"kernels": ()}, "no kernel that can capture is installed", id="no kernel"),
-        pytest.param({"target": target(problem="no disk")}, "no disk", id="no target"),
+        pytest.param({"targets": (target(problem="no disk"),)}, "no disk", id="no target"),
         pytest.param({"images": SystemImages(None, problem="neither")}, "neither", id="no generator"),
         pytest.param({"images": SystemImages("mkinitcpio", problem="bash")}, "bash", id="broken mkinitcpio.conf"),
         pytest.param({"images": SystemImages(None)}, "no initramfs generator", id="none at all"),
         pytest.param({"tools": {}}, "makedumpfile is not installed (pacman -S makedumpfile)", id="no makedumpfile"),
-        pytest.param({"target": target(drivers=("nvme",))}, "has no module nvme", id="driver missing"),
-        pytest.param({"target": target(layers=("crypt",))}, "is encrypted", id="encrypted"),
-        pytest.param({"target": target(path="/a'b")}, "character that can't be handed to the capture", id="quote"),
+        pytest.param({"targets": (target(drivers=("nvme",)),)}, "has no module nvme", id="driver missing"),
+        pytest.param({"targets": ()}, "no target is configured", id="no target at all"),
+        pytest.param({"targets": (target(layers=(Layer("md", "x"),)),)}, "pacman -S mdadm", id="no mdadm"),
+        pytest.param({"targets": (target(path="/a'b"),)}, "character that can't be handed to the capture", id="quote"),
     ],
 )
 def test_what_prevents_it_is_one_line(change: dict[str, object], message: str) -> None:
@@ -233,13 +250,13 @@ def test_unusable_preset_goes_when_its_kernel_is_gone() -> None:
     """Else mkinitcpio's own `-P` would fail in every transaction to come."""
     have = done(facts())
     assert f"Remove {PRESET}" in told(plan_rebuild(Config(), replace(have, kernels=())))
-    assert f"Remove {PRESET}" not in told(plan_rebuild(Config(), replace(have, target=target(problem="x"))))
+    assert f"Remove {PRESET}" not in told(plan_rebuild(Config(), replace(have, targets=(target(problem="x"),))))
     mine = replace(have, kernels=(), preset=replace(have.preset, pristine=False))
     assert f"Remove {PRESET}" not in told(plan_rebuild(Config(), mine))
 
 
 def test_what_is_armed_stays_when_nothing_can_be_designed() -> None:
-    plan = plan_rebuild(Config(), replace(done(facts()), target=target(problem="no disk")))
+    plan = plan_rebuild(Config(), replace(done(facts()), targets=(target(problem="no disk"),)))
     assert told(plan) == []
 
 
@@ -326,35 +343,49 @@ def test_load_verb_refuses(have: Facts, message: str) -> None:
 # --- flavour and content ------------------------------------------------------------------------------------------
 
 
+LVM, MD, MULTIPATH = Layer("lvm", "vg/lv"), Layer("md", "x"), Layer("multipath", "mpatha")
+
+
 @pytest.mark.parametrize(
     ("wanted", "layers", "images", "flavour"),
     [
         ("auto", (), "systemd", "direct"),
-        ("auto", ("lvm",), "systemd", "systemd"),
-        ("auto", ("lvm",), "udev", "udev"),
-        ("auto", ("md",), None, "udev"),
+        ("auto", (MD, LVM), "systemd", "direct"),
+        ("auto", (MULTIPATH,), "systemd", "systemd"),
+        ("auto", (MULTIPATH, LVM), "udev", "udev"),
+        ("auto", (MULTIPATH,), None, "udev"),
         ("udev", (), "systemd", "udev"),
-        ("systemd", (), "udev", "systemd"),
-        ("direct", (), "systemd", "direct"),
+        ("systemd", (LVM,), "udev", "systemd"),
+        ("direct", (LVM,), "systemd", "direct"),
     ],
 )
-def test_flavour(wanted: str, layers: tuple[str, ...], images: str | None, flavour: str) -> None:
+def test_flavour(wanted: str, layers: tuple[Layer, ...], images: str | None, flavour: str) -> None:
     made = SystemImages("mkinitcpio", "41", images, MKINITCPIO_HOOKS)  # type: ignore[arg-type]
-    have = facts(images=made, target=target(layers=layers))
+    have = facts(images=made, targets=(target(layers=layers),), programs=PROGRAMS, modules=LAYERED)
     assert designed(have, Config(flavour=wanted)).flavour == flavour
 
 
-def test_direct_can_not_open_layers() -> None:
-    plan = plan_rebuild(Config(flavour="direct"), facts(target=target(layers=("md", "lvm"))))
+def test_direct_can_not_open_every_layer() -> None:
+    plan = plan_rebuild(Config(flavour="direct"), facts(targets=(target(layers=(MD, MULTIPATH)),), programs=PROGRAMS))
     assert plan.fatal
-    assert "flavour = direct can't open md and lvm" in plan.warnings[0]
+    assert "flavour = direct can't open multipath" in plan.warnings[0]
+
+
+@pytest.mark.parametrize(("images", "flavour"), [("udev", "udev"), ("systemd", "systemd")])
+def test_the_whole_system_is_started_by_an_image_of_its_own_kind(images: str, flavour: str) -> None:
+    made = SystemImages("mkinitcpio", "41", images, MKINITCPIO_HOOKS)  # type: ignore[arg-type]
+    capture = designed(facts(images=made), Config(capture="system"))
+    assert capture.flavour == flavour
+    assert "systemd.unit=kdump-save.service" in capture.cmdline and "root=UUID=" in capture.cmdline
+    hooks = next(line for line in (capture.derived or b"").decode().splitlines() if line.startswith("HOOKS="))
+    assert " filesystems " in hooks and "kms" not in hooks
 
 
 def test_dracut_needs_no_mkinitcpio_files() -> None:
     plan = plan_rebuild(Config(), facts(images=SystemImages("dracut", "112")))
     assert not {f"WriteFile {DERIVED}", f"WriteFile {PRESET}"} & set(told(plan))
     assert f"BuildImage {IMAGE}" in told(plan)
-    layered = facts(images=SystemImages("dracut", "112"), target=target(layers=("md",)))
+    layered = facts(images=SystemImages("dracut", "112"), targets=(target(layers=(MULTIPATH,)),), modules=LAYERED)
     assert designed(layered).flavour == "systemd"
 
 
@@ -388,13 +419,14 @@ def test_image_dir_and_leftovers() -> None:
         compression=st.sampled_from(["zstd", "none"]),
         save_debug=st.booleans(),
     ),
-    layers=st.sampled_from([(), ("crypt",), ("lvm",)]),
+    layers=st.sampled_from([(), (Layer("crypt", "x"),), (LVM,), (MULTIPATH,)]),
     confined=st.sampled_from([None, "in a chroot"]),
 )
 def test_property_never_raises_and_settles(
-    kernels: list[object], config: Config, layers: tuple[str, ...], confined: str | None
+    kernels: list[object], config: Config, layers: tuple[Layer, ...], confined: str | None
 ) -> None:
-    have = facts(kernels=tuple(kernels), target=target(layers=layers), boot=live_boot(confined=confined))
+    where = (target(layers=layers),)
+    have = facts(kernels=tuple(kernels), targets=where, boot=live_boot(confined=confined), programs=PROGRAMS)
     plan = plan_rebuild(config, have)
     assert plan == plan_rebuild(config, have)
     if plan.capture is not None:

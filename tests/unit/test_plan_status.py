@@ -51,7 +51,7 @@ def test_armed() -> None:
         pytest.param(
             replace(GOOD, units={"kdump.service": False}), "kdump.service", "todo", "not enabled", "systemctl enable"
         ),
-        pytest.param(replace(GOOD, target=target(problem="no disk")), "problem", "bad", "no disk", None),
+        pytest.param(replace(GOOD, targets=(target(problem="no disk"),)), "problem", "bad", "no disk", None),
         pytest.param(replace(GOOD, kernels=()), "problem", "bad", "no kernel", None),
         pytest.param(
             replace(GOOD, kernels=(*GOOD.kernels, kernel("9.9", problem="/v: not a bzImage"))),

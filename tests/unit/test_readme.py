@@ -15,7 +15,7 @@ from kdump_pkg.context import Context
 from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
 from kdump_pkg.facts.alpm import open_packages
 from kdump_pkg.facts.generator import read_system_images
-from kdump_pkg.facts.storage import read_target
+from kdump_pkg.facts.storage import read_targets
 from kdump_pkg.fs import lock
 from kdump_pkg.model import (
     Boot,
@@ -47,14 +47,14 @@ KERNEL = Kernel(RELEASE, f"/usr/lib/modules/{RELEASE}/vmlinuz", "linux", "linux"
 FRESH = Facts(
     kernels=(KERNEL,),
     boot=Boot(RELEASE, f"root={UUID} rw", crash_loaded=False, crash_size=0, load_disabled=False),
-    target=Target(UUID, "ext4", "/var/crash", drivers=("nvme",), source="mounted on /"),
+    targets=(Target(UUID, "ext4", "/var/crash", drivers=("nvme",), source="mounted on /"),),
     images=SystemImages("mkinitcpio", "41", "systemd", ("base", "systemd", "block"), sources=("/etc/mkinitcpio.conf",)),
     modules=ModuleIndex(RELEASE, {"nvme": "nvme.ko", "ext4": "ext4.ko"}, {"nvme.ko": (), "ext4.ko": ()}),
     tools={"makedumpfile": "1.7.8-1"},
     derived=OwnFile(paths.DERIVED_CONFIG, None),
     preset=OwnFile(paths.PRESET, None),
     image=ImageState(f"/boot/{paths.IMAGE_NAME}", False),
-    units={"kdump.service": False},
+    units={"kdump.service": False, "kdump-pkg-collect.service": False},
 )
 """Installed, and nothing else done yet."""
 RESERVED = replace(FRESH.boot, cmdline=f"{FRESH.boot.cmdline} crashkernel=256M", crash_size=256 << 20)
@@ -62,7 +62,7 @@ RESERVED = replace(FRESH.boot, cmdline=f"{FRESH.boot.cmdline} crashkernel=256M",
 
 def armed_facts() -> Facts:
     """The machine of the README after all is done."""
-    facts = replace(FRESH, boot=replace(RESERVED, crash_loaded=True), units={"kdump.service": True})
+    facts = replace(FRESH, boot=replace(RESERVED, crash_loaded=True), units=dict.fromkeys(FRESH.units, True))
     capture = plan_rebuild(Config(), facts).capture
     assert capture
     debug = DebugKernel(RELEASE, f"{paths.DEBUG_MODULES}/{RELEASE}/vmlinux", KERNEL.build_id, "BTF+symbols")
@@ -104,7 +104,7 @@ def test_commands_of_the_readme_are_accepted() -> None:
 def test_options_of_the_readme_are_good(ctx: Context) -> None:
     section = README[README.index("## Configure") : README.index("## When it is not armed")]
     rows = re.findall(r"^\| `(\w+ = [^`]+)` \|", section, re.MULTILINE)
-    text = "\n".join(row.replace("…", "x") for row in rows)
+    text = "\n".join(row.replace("age1…", f"age1{'q' * 58}").replace("…", "x") for row in rows)
     (ctx.root / "etc").mkdir()
     (ctx.root / "etc/kdump-pkg.conf").write_text(text)
     assert configuration.load(ctx).kernel == "linux-lts"
@@ -113,13 +113,15 @@ def test_options_of_the_readme_are_good(ctx: Context) -> None:
 
 
 def test_meta_of_the_readme_has_the_keys_of_the_script() -> None:
-    script = (docs.REPO / "hooks/kdump-save").read_text(encoding="utf-8")
-    body = script[script.index("write_meta()") :]
+    script = (docs.REPO / "hooks/save/core.sh").read_text(encoding="utf-8")
+    body = script[script.index("store_meta()") :]
     meta = next(block for block in blocks(README) if block.startswith("format=1"))
     keys = [line.partition("=")[0] for line in meta.splitlines()]
     written = re.findall(r"\b([a-z_]+)=(?=[$1])", body[: body.index("} >")].partition("printf")[2])
     assert [key for key in keys if not key.startswith("step_")] == written
-    assert all(f"step {key.removeprefix('step_')} " in script or key == "step_target" for key in keys if "step_" in key)
+    steps = {key.removeprefix("step_") for key in keys if key.startswith("step_")}
+    whole = script + (docs.REPO / "hooks/kdump-save").read_text(encoding="utf-8")
+    assert steps and all(re.search(rf'\bstep "?{name}', whole) for name in steps)
 
 
 def test_make_targets_that_are_named_exist() -> None:
@@ -163,7 +165,7 @@ def _finding(facts: Facts, part: str) -> str:
 def _target(ctx: Context, fstab: str) -> str:
     (ctx.root / "etc").mkdir(exist_ok=True)
     (ctx.root / "etc/fstab").write_text(fstab)
-    return read_target(ctx, "/var/crash").problem or ""
+    return read_targets(ctx, Config())[0].problem or ""
 
 
 def _config(ctx: Context, line: str) -> str:

@@ -15,8 +15,8 @@ from kdump_pkg import config, paths, render
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts.state import read_own_file
-from kdump_pkg.model import Config, SystemImages, Target
-from kdump_pkg.options import OPTIONS
+from kdump_pkg.model import Config, Layer, Level, Retention, SystemImages, Target, TraceRecord, Watchdog
+from kdump_pkg.options import OPTIONS, TARGET_OPTIONS
 from tests.fakes import BUILD_ID, DEFAULTS, MKINITCPIO_HOOKS, kernel, make_tree, target
 
 IMAGES = SystemImages(
@@ -25,37 +25,88 @@ IMAGES = SystemImages(
 )  # fmt: skip
 
 
-def env(where: Target | None = None, config: Config = DEFAULTS, **changes: object) -> bytes:
-    values: dict[str, object] = {
-        "kernel": kernel(),
-        "flavour": "direct",
-        "modules": ("ext4", "x?"),
-        "insmod": ("a.ko", "b.ko"),
-        "level": 31,
-        "fingerprint": "ab" * 32,
-    }
-    return render.capture_env(config, where or target(), **(values | changes))  # type: ignore[arg-type]
+PARTS = render.Parts(
+    kernel=kernel(),
+    flavour="direct",
+    modules=("ext4", "x?"),
+    insmod=("a.ko", "b.ko"),
+    applets=("sh", "dd"),
+    binaries=("makedumpfile", "lvm"),
+    hooks=("/etc/kdump-pkg/pre.d/a",),
+    level=Level(31, None),
+    watchdog=Watchdog("/dev/watchdog0", "wdt", 30),
+    record=TraceRecord("UUID=1", 4096, "ab" * 16),
+)
+
+
+def env(where: Target | None = None, config: Config = DEFAULTS) -> bytes:
+    return render.capture_env(config, (where or target(),), PARTS, "ab" * 32)
 
 
 def test_capture_file_is_the_agreed_one() -> None:
-    assert env().decode() == (
-        "KDUMP_FORMAT='1'\n"
+    layers = (Layer("md", "1:2"), Layer("lvm", "vg/lv"))
+    second = target(name="esp", fstype="vfat", layers=layers, save="dmesg", retention=Retention(1, 2, "3", "4%"))
+    made = render.capture_env(DEFAULTS, (target(mounted="/var/crash"), second), PARTS, "ab" * 32)
+    assert made.decode() == (
+        "KDUMP_FORMAT='2'\n"
         f"KDUMP_FINGERPRINT='{'ab' * 32}'\n"
         f"KDUMP_RELEASE='{kernel().release}'\n"
         "KDUMP_FLAVOUR='direct'\n"
+        "KDUMP_CAPTURE='image'\n"
         "KDUMP_MODULES='ext4 x?'\n"
         "KDUMP_INSMOD='a.ko b.ko'\n"
-        "KDUMP_TARGETS='1'\n"
+        "KDUMP_APPLETS='sh dd'\n"
+        "KDUMP_BINARIES='makedumpfile lvm'\n"
+        "KDUMP_HOOKS='/etc/kdump-pkg/pre.d/a'\n"
+        "KDUMP_TARGETS='2'\n"
+        "KDUMP_TARGET_1_NAME='root'\n"
         f"KDUMP_TARGET_1_DEVICE='{target().device}'\n"
         "KDUMP_TARGET_1_FSTYPE='ext4'\n"
         "KDUMP_TARGET_1_OPTIONS=''\n"
         "KDUMP_TARGET_1_PATH='/var/crash'\n"
-        "KDUMP_DEVICE_TIMEOUT='30'\n"
+        "KDUMP_TARGET_1_LAYERS=''\n"
+        "KDUMP_TARGET_1_DEVICES='1'\n"
+        "KDUMP_TARGET_1_MOUNTED=''\n"
+        "KDUMP_TARGET_1_SAVE='all'\n"
+        "KDUMP_TARGET_1_DEVICE_TIMEOUT='30'\n"
+        "KDUMP_TARGET_1_TIMEOUT='600'\n"
+        "KDUMP_TARGET_1_KEEP='5'\n"
+        "KDUMP_TARGET_1_MAX_AGE='0'\n"
+        "KDUMP_TARGET_1_MAX_USE='0'\n"
+        "KDUMP_TARGET_1_KEEP_FREE='5%'\n"
+        "KDUMP_TARGET_2_NAME='esp'\n"
+        f"KDUMP_TARGET_2_DEVICE='{target().device}'\n"
+        "KDUMP_TARGET_2_FSTYPE='vfat'\n"
+        "KDUMP_TARGET_2_OPTIONS=''\n"
+        "KDUMP_TARGET_2_PATH='/var/crash'\n"
+        "KDUMP_TARGET_2_LAYERS='md:1:2 lvm:vg/lv'\n"
+        "KDUMP_TARGET_2_DEVICES='1'\n"
+        "KDUMP_TARGET_2_MOUNTED=''\n"
+        "KDUMP_TARGET_2_SAVE='dmesg'\n"
+        "KDUMP_TARGET_2_DEVICE_TIMEOUT='30'\n"
+        "KDUMP_TARGET_2_TIMEOUT='600'\n"
+        "KDUMP_TARGET_2_KEEP='1'\n"
+        "KDUMP_TARGET_2_MAX_AGE='2'\n"
+        "KDUMP_TARGET_2_MAX_USE='3'\n"
+        "KDUMP_TARGET_2_KEEP_FREE='4%'\n"
         "KDUMP_TIMEOUT='600'\n"
+        "KDUMP_STEP_TIMEOUT='300'\n"
+        "KDUMP_PASSPHRASE_TIMEOUT='60'\n"
+        "KDUMP_CRASH_LOOP='10'\n"
         "KDUMP_LEVEL='31'\n"
         "KDUMP_COMPRESS='-z'\n"
+        "KDUMP_ENCRYPT_TO=''\n"
+        "KDUMP_WATCHDOG='/dev/watchdog0'\n"
+        f"KDUMP_TRACE_RECORD='UUID=1 4096 {'ab' * 16}'\n"
         "KDUMP_FINAL_ACTION='reboot'\n"
+        "KDUMP_FAILURE_ACTION='reboot'\n"
     )
+
+
+def test_the_whole_system_finds_a_target_where_it_is_mounted() -> None:
+    made = env(target(mounted="/srv/crash"), Config(capture="system"))
+    assert b"KDUMP_CAPTURE='system'\n" in made
+    assert b"KDUMP_TARGET_1_MOUNTED='/srv/crash'\n" in made
 
 
 @pytest.mark.parametrize("word", ["zstd -z", "zlib -c", "lzo -l", "snappy -p", "none "])
@@ -154,10 +205,12 @@ def test_sample_says_every_default(ctx: Context, root: Path) -> None:
     assert all(line.startswith("#") or not line for line in sample.splitlines())
     make_tree(root, {paths.CONFIG: sample})
     assert config.load(ctx) == Config()
-    active = re.sub(r"^#(\w+ =)", r"\1", sample, flags=re.MULTILINE)
+    active = re.sub(r"^#(\w+ =|\[target root\]$)", r"\1", sample, flags=re.MULTILINE).replace("\npath = \n", "\n")
     make_tree(root, {paths.CONFIG: active})
     assert config.load(ctx) == Config()
-    assert len(re.findall(r"^\w+ =", active, flags=re.MULTILINE)) == len(OPTIONS)
+    assert len(re.findall(r"^\w+ =", active, flags=re.MULTILINE)) == len(
+        {option.name for option in (*OPTIONS, *TARGET_OPTIONS)}
+    )
 
 
 def test_sample_is_narrow_enough() -> None:

@@ -16,6 +16,7 @@ from tests.lab.root import ROOT_UUID, ArchRoot, default_generator, open_root
 pytestmark = pytest.mark.vm
 
 REPO = Path(__file__).resolve().parents[2]
+PARTS = {"capture-dmesg.txt", "dmesg.txt", "meta", "save.log", "vmcore"}
 
 # Crashes once kdump.service has armed the machine, and only in the first boot; in the second it reports instead.
 SCRIPT = """#!/bin/sh
@@ -73,7 +74,7 @@ def test_install_boot_panic_dump_boot(tmp_path: Path) -> None:
         assert not first.timed_out, "the capture kernel reboots by itself"
         (name,) = vm.list_dir(disk, "/var/crash")
         assert name.endswith(f"-{release}")
-        assert set(vm.list_dir(disk, f"/var/crash/{name}")) == {"dmesg.txt", "meta", "save.log", "vmcore"}
+        assert set(vm.list_dir(disk, f"/var/crash/{name}")) == PARTS
         dmesg = vm.read_file(disk, f"/var/crash/{name}/dmesg.txt").decode(errors="replace")
         assert "Kernel panic - not syncing: sysrq triggered crash" in dmesg
         meta = vm.read_file(disk, f"/var/crash/{name}/meta").decode()

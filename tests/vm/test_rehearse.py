@@ -12,15 +12,20 @@ from typing import Any
 
 import pytest
 
+from kdump_pkg import config as configuration
+from kdump_pkg import reconcile, rehearsal
+from kdump_pkg.context import Context
+from kdump_pkg.plan.verdict import Verdict
+from kdump_pkg.rehearsal import Wish
 from tests.lab import packages
 from tests.lab.packages import Series
-from tests.lab.root import ArchRoot, Generator, mkinitcpio_prefix, open_root
+from tests.lab.root import ArchRoot, Generator, default_generator, mkinitcpio_prefix, open_root
 
 pytestmark = pytest.mark.vm
 
 REPO = Path(__file__).parents[2]
 CRASH = "Kernel panic - not syncing: sysrq triggered crash"
-PARTS = {"dmesg.txt", "meta", "save.log", "vmcore"}
+PARTS = {"capture-dmesg.txt", "dmesg.txt", "meta", "save.log", "vmcore"}
 
 needs_mkinitcpio = pytest.mark.skipif(
     mkinitcpio_prefix() is None, reason="no mkinitcpio on this machine, nor where KDUMP_TEST_MKINITCPIO points"
@@ -58,6 +63,7 @@ def check(verdict: dict[str, Any]) -> None:
     assert (verdict["result"], verdict["makedumpfile_readable"]) == ("complete", True)
     assert CRASH in verdict["panic_line"]
     assert {file["name"] for file in verdict["dump"]} == PARTS
+    assert (verdict["private"], verdict["sound"]) == (True, True), verdict["unsound"]
 
 
 @pytest.mark.parametrize("flavour", ["direct", "udev", "systemd"])
@@ -94,3 +100,59 @@ def test_the_disk_is_one_that_the_image_drives(drivers: str, controller: str, pa
         verdict = rehearse(root, "--crashkernel", "128M")
     check(verdict)
     assert verdict["controller"] == controller
+
+
+FILE_SYSTEM = "0f0e0d0c-1111-2222-3333-444455556666"
+STACK = f"""drivers = virtio_pci, virtio_blk
+[target uuid={FILE_SYSTEM}]
+path = /crash
+fstype = xfs
+layers = md:01234567:89abcdef:01234567:89abcdef, crypt:aaaaaaaa-1111-2222-3333-444455556666, lvm:v-g/cra-sh
+"""
+
+
+def rehearsed(root: ArchRoot, wish: Wish) -> Verdict:
+    """As the command does it, with what only tests may wish for."""
+    ctx = Context(root=root.path)
+    config = configuration.load(ctx)
+    return rehearsal.rehearse(ctx, config, reconcile.read_facts(ctx, config), wish)
+
+
+def test_a_whole_stack_is_made_opened_by_a_typed_passphrase_and_read(package: Path) -> None:
+    with armed(default_generator(), package, STACK) as root:
+        verdict = rehearsed(root, Wish(type_passphrase=True))
+    assert verdict.captured, verdict
+    assert (verdict.result, verdict.private, verdict.sound, verdict.keys) == ("complete", True, True, ())
+
+
+def test_kept_disks_crash_again_and_may_be_full(package: Path, tmp_path: Path) -> None:
+    """What a later crash finds on a disk is what the one before left there."""
+    kept = tmp_path / "kept"
+    with armed(default_generator(), package, "drivers = virtio_pci, virtio_blk\n") as root:
+        first = rehearsed(root, Wish(keep=kept, break_target=("dumps:1:2", "room:1:400M")))
+        assert first.captured, first
+        again = rehearsed(root, Wish(disks=kept, keep=tmp_path / "again"))
+    assert again.captured, again
+    assert again.directory != first.directory
+    names = {path.name for path in (tmp_path / "again/targets/1/var/crash").iterdir()}
+    assert {first.directory, again.directory} < names
+    assert len(names) == 4
+    assert again.sound
+
+
+def test_the_power_is_cut(package: Path) -> None:
+    with armed(default_generator(), package, "drivers = virtio_pci, virtio_blk\n") as root:
+        verdict = rehearsed(root, Wish(kill_after=("kdump-save: step vmcore begin", 1)))
+    assert not verdict.captured
+    assert (verdict.reason or "").startswith("the power was cut"), verdict
+    assert (verdict.result, verdict.sound) == ("incomplete", True)
+    assert "dmesg.txt" in {file.name for file in verdict.dump}
+
+
+def test_a_target_that_refuses_to_be_written_to_leaves_the_next(package: Path) -> None:
+    partition = "11111111-2222-3333-4444-555555555555"
+    esp = f"[target root]\n[target partuuid={partition}]\npath = /kdump\nfstype = vfat\n"
+    with armed(default_generator(), package, f"drivers = virtio_pci, virtio_blk\n{esp}") as root:
+        verdict = rehearsed(root, Wish(break_target=("ro:1",)))
+    assert verdict.captured, verdict
+    assert verdict.target_name == f"partuuid={partition}"

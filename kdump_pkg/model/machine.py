@@ -1,34 +1,11 @@
-"""The nouns: frozen data that crosses module borders. Facts go in, plans come out, nothing here does anything."""
+"""What a machine is: the facts that a plan is made from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-Flavour = Literal["direct", "udev", "systemd"]
-GeneratorName = Literal["mkinitcpio", "dracut"]
-
-
-@dataclass(frozen=True)
-class Config:
-    """What the user asks for; the fields are the options of `options.OPTIONS`, checked and typed."""
-
-    kernel: str = "auto"
-    generator: str = "auto"
-    flavour: str = "auto"
-    image_dir: str = "/boot"
-    path: str = "/var/crash"
-    drivers: tuple[str, ...] = ("auto",)
-    modules: tuple[str, ...] = ()
-    dump_level: str = "auto"
-    compression: str = "zstd"
-    timeout: int = 600
-    device_timeout: int = 30
-    final_action: str = "reboot"
-    cmdline_add: tuple[str, ...] = ()
-    cmdline_remove: tuple[str, ...] = ()
-    save_debug: bool = True
-    keep_debug: int = 2
+from kdump_pkg.model.wishes import Flavour, GeneratorName, Layer, Retention
 
 
 @dataclass(frozen=True)
@@ -93,10 +70,35 @@ class Boot:
     """Bytes reserved; 0 when crashkernel= reserved nothing."""
     load_disabled: bool | None = None
     lockdown: str | None = None
+    crash_dm_crypt: bool | None = None
+    """Whether this kernel hands volume keys to the capture kernel (CONFIG_CRASH_DM_CRYPT)."""
+    efi: bool | None = None
+    """Whether EFI variables can be written here."""
+    watchdog: Watchdog | None = None
     confined: str | None = None
     """Why a kernel must never be loaded from here ("in a chroot", "in a container"); None when it may."""
     memory_total: int | None = None
     """Bytes."""
+
+
+@dataclass(frozen=True)
+class CryptVolume:
+    """A LUKS volume under a target, and how a capture can open it."""
+
+    uuid: str
+    version: int | None = None
+    """Of its LUKS header; None where that can't be read."""
+    argon2_kib: int = 0
+    """What its most demanding key slot needs to check a passphrase; 0 for PBKDF2, which needs nothing."""
+    key: Literal["linked", "keyfile", "token", "cached", "none"] = "none"
+    """Whence the volume key can be had when the capture kernel is loaded: it is in root's user keyring already; a
+    file of /etc/crypttab opens it; a token (TPM2, FIDO2 …) in the header does; systemd still has the passphrase in
+    the kernel's keyring; from nowhere."""
+    keyfile: str = ""
+    device: str = ""
+    """What holds it on this machine now: /dev/nvme0n1p2."""
+    problem: str | None = None
+    """Why no key can be linked, in one line with its remedy."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,83 @@ class Target:
     options: str = ""
     drivers: tuple[str, ...] | None = None
     """Modules between the CPU and the file system; None when the hardware can't be seen from here."""
-    layers: tuple[str, ...] = ()
-    """What lies between file system and disk: crypt, lvm, md …"""
+    layers: tuple[Layer, ...] = ()
+    """What lies between disk and file system, in the order in which it has to be opened."""
+    crypt: tuple[CryptVolume, ...] = ()
+    """The encrypted ones of them."""
+    devices: int = 1
+    """Of how many devices the file system is made; more than one only with btrfs."""
     source: str = ""
     """Where this was read, for status."""
     problem: str | None = None
+    name: str = "root"
+    """That of its section."""
+    mounted: str = ""
+    """Absolute path of the dump directory on the running system where it is mounted there, else empty."""
+    save: Literal["all", "dmesg"] = "all"
+    """dmesg: only the log may go there."""
+    device_timeout: int = 30
+    timeout: int = 600
+    retention: Retention = field(default_factory=Retention)
+
+
+@dataclass(frozen=True)
+class Watchdog:
+    """A hardware watchdog that is running: it will reset the machine unless the capture feeds it."""
+
+    device: str
+    """/dev/watchdog0"""
+    driver: str
+    """Name of its module; empty for one that is built in."""
+    timeout: int = 0
+    """Seconds."""
+
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """A block of a file of ours whose place on the device is known: where a failed capture can leave a line."""
+
+    device: str
+    """UUID=… of the file system."""
+    offset: int
+    """Bytes from the start of that device."""
+    mark: str
+    """32 hexadecimal digits; the block is written to only while it begins with them."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a capture that could save nothing left behind."""
+
+    time: int
+    """Seconds since 1970, of the crash."""
+    release: str
+    text: str
+    """What failed, at which step."""
+    source: str
+    """Where it was found: EFI variable, pstore, record."""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """One dump of ours, as far as retention needs to know it."""
+
+    name: str
+    """Of its directory: time of the crash and release."""
+    complete: bool = False
+    pinned: bool = False
+    kib: int = 0
+    """What removing it frees."""
+    encrypted: bool = False
+    """Whether there is a file in it that a key opens."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Of a file system, in KiB, as df(1) counts."""
+
+    total: int
+    free: int
 
 
 @dataclass(frozen=True)
@@ -181,6 +255,8 @@ class Loaded:
     cmdline: str
     image: str
     method: str
+    keys: str = ""
+    """UUIDs of the volumes whose keys were handed over, separated by blanks."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +265,23 @@ class Facts:
 
     kernels: tuple[Kernel, ...] = ()
     boot: Boot = Boot()
-    target: Target = Target("", "", "")
+    targets: tuple[Target, ...] = ()
+    """In the order of the configuration; one that has a problem too."""
+    esp: Target | None = None
+    """The ESP, for a last resort; None where none is seen."""
+    hooks: tuple[tuple[str, str], ...] = ()
+    """Scripts in /etc/kdump-pkg/{pre,post}.d, with the digest of each."""
+    record: TraceRecord | None = None
+    record_missing: bool = False
+    """Whether one could be made here and isn't there yet."""
+    traces: tuple[Trace, ...] = ()
     images: SystemImages = SystemImages(None)
     modules: ModuleIndex = ModuleIndex("")
     """Of the capture kernel alone, so read once that is chosen: the files are large."""
     tools: dict[str, str | None] = field(default_factory=dict)
     """Package name to version, for makedumpfile, kexec-tools, the generators, busybox."""
+    programs: dict[str, str] = field(default_factory=dict)
+    """Of the programs that an image may need, those that are here, each with size and modification time."""
     parts_hash: str = ""
     """Digest of our own scripts that go into the image."""
     derived: OwnFile = OwnFile("", None)
@@ -208,105 +295,3 @@ class Facts:
     leftovers: tuple[str, ...] = ()
     """Temporary files that an interrupted run left."""
     units: dict[str, bool | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Capture:
-    """The one capture kernel and everything its image and its load are made of."""
-
-    kernel: Kernel
-    generator: GeneratorName
-    flavour: Flavour
-    image: str
-    modules: tuple[str, ...]
-    insmod: tuple[str, ...]
-    target: Target
-    level: int
-    level_reason: str | None
-    cmdline: str
-    fingerprint: str
-    env: bytes
-    derived: bytes | None
-    preset: bytes | None
-
-
-@dataclass(frozen=True)
-class WriteFile:
-    path: str
-    data: bytes
-    mode: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Remove:
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class BuildImage:
-    path: str
-    generator: GeneratorName
-    release: str
-    fingerprint: str
-    flavour: Flavour
-    reason: str
-
-
-@dataclass(frozen=True)
-class SaveDebug:
-    release: str
-    build_id: str
-    sources: tuple[str, ...]
-    """Candidates, best first; the vmlinuz itself is the last."""
-    system_map: str | None
-    digest: str
-    """`Kernel.sources` of the time, for the record."""
-    reason: str
-
-
-@dataclass(frozen=True)
-class DropDebug:
-    release: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Load:
-    kernel: str
-    image: str
-    cmdline: str
-    release: str
-    fingerprint: str
-    methods: tuple[str, ...]
-    """kexec(8) options to try in this order: -s is kexec_file_load, -c the older call."""
-    reason: str
-
-
-@dataclass(frozen=True)
-class Unload:
-    reason: str
-
-
-Action = WriteFile | Remove | BuildImage | SaveDebug | DropDebug | Load | Unload
-
-
-@dataclass(frozen=True)
-class Plan:
-    actions: tuple[Action, ...] = ()
-    warnings: tuple[str, ...] = ()
-    """What can't be done now, each in one line with its remedy."""
-    capture: Capture | None = None
-    fatal: bool = False
-    """Whether the first warning says why nothing can be designed at all."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of `status`: a part, whether it is as it should be, why, and what to do."""
-
-    part: str
-    state: Literal["ok", "todo", "bad", "note", "unknown"]
-    text: str
-    remedy: str | None = None

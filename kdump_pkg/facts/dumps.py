@@ -1,0 +1,131 @@
+"""The dumps of a target. What is not beyond doubt one of ours is not seen here, so nothing ever happens to it.
+
+Ours is a real directory with a name that kdump-save gives, holding a regular file `meta` that begins with `format=1`.
+Nothing is reached through a symbolic link: every name is opened below the descriptor of its directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from kdump_pkg.context import Context
+from kdump_pkg.errors import KdumpError
+from kdump_pkg.fs import TEMPORARY
+from kdump_pkg.model import Dump, Space
+
+NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z-[A-Za-z0-9._+-]+")
+FILES = frozenset({
+    "meta", "meta.new", "save.log", "dmesg.txt", "capture-dmesg.txt",
+    "vmcore", "vmcore.incomplete", "vmcore.partial", "vmcore.flat",
+})  # fmt: skip
+LARGEST_META = 1 << 16  # bytes; a real one has some 2,000
+HERE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def read_dumps(ctx: Context, directory: str) -> tuple[Dump, ...]:
+    """Our dumps in DIRECTORY by name, that is by time; none where it isn't there."""
+    try:
+        base = os.open(ctx.path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, KdumpError):
+        return ()
+    try:
+        names = sorted(name for name in os.listdir(base) if NAME.fullmatch(name))  # noqa: PTH208 - no path
+        return tuple(dump for name in names if (dump := _read_dump(base, name)) is not None)
+    except OSError:
+        return ()
+    finally:
+        os.close(base)
+
+
+def read_space(ctx: Context, directory: str) -> Space | None:
+    """Of the file system of DIRECTORY; None where it isn't there."""
+    try:
+        facts = os.statvfs(ctx.path(directory))
+    except (OSError, KdumpError):
+        return None
+    return Space(facts.f_blocks * facts.f_frsize // 1024, facts.f_bavail * facts.f_frsize // 1024)
+
+
+def open_dump(base: int, name: str) -> int | None:
+    """Descriptor of the dump NAME below the descriptor BASE; None when it isn't one of ours."""
+    if not NAME.fullmatch(name):
+        return None
+    try:
+        fd = os.open(name, HERE | os.O_DIRECTORY, dir_fd=base)
+    except OSError:
+        return None
+    if read_meta(fd) is not None:
+        return fd
+    os.close(fd)
+    return None
+
+
+def read_meta(fd: int) -> dict[str, str] | None:
+    """What `meta` says in the dump that FD is open on, the last line of a key counting; None when it isn't ours."""
+    data = meta_bytes(fd)
+    if data is None or not data.startswith(b"format=1\n"):
+        return None
+    lines = data.decode("utf-8", "replace").split("\n")
+    return {key: value for key, equals, value in (line.partition("=") for line in lines) if equals}
+
+
+def meta_bytes(fd: int) -> bytes | None:
+    """The beginning of `meta`; None when it is no regular file."""
+    try:
+        meta = os.open("meta", HERE | os.O_NONBLOCK, dir_fd=fd)
+    except OSError:
+        return None
+    try:
+        return os.read(meta, LARGEST_META) if stat.S_ISREG(os.fstat(meta).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(meta)
+
+
+def files_of(fd: int) -> dict[str, int]:
+    """The files that kdump-pkg itself puts into a dump, with the KiB that each takes; whatever else is there is not."""
+    found = {}
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if is_known(entry.name) and entry.is_file(follow_symlinks=False):
+                found[entry.name] = entry.stat(follow_symlinks=False).st_blocks // 2
+    return found
+
+
+def is_known(name: str) -> bool:
+    plain = name.removesuffix(".age")
+    return plain in FILES or name.startswith((TEMPORARY, "report."))
+
+
+def is_pinned(fd: int) -> bool:
+    """Whatever has that name: nobody makes it by accident."""
+    try:
+        os.stat("pinned", dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _read_dump(base: int, name: str) -> Dump | None:
+    fd = open_dump(base, name)
+    if fd is None:
+        return None
+    try:
+        meta = read_meta(fd) or {}
+        files = files_of(fd)
+        return Dump(
+            name,
+            complete=meta.get("result") == "complete",
+            pinned=is_pinned(fd),
+            kib=sum(files.values()) + os.fstat(fd).st_blocks // 2,
+            encrypted=any(file.endswith(".age") for file in files),
+        )
+    except OSError:  # removed meanwhile
+        return None
+    finally:
+        os.close(fd)
