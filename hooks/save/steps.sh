@@ -1,9 +1,9 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2317 # the parts share their names
 # Part of kdump-save: words, steps, time limits, the watchdog.
 #
-# Nothing that may hang is waited for: it runs in the background, the shell waits for it, and the watchdog, which looks
-# once a second, kills it when its time is over and interrupts the waiting by SIGUSR1. So it costs no process more, and
-# what can't even be killed (a disk that doesn't answer) is left behind.
+# Nothing that may hang is waited for: it runs below a process of its own, which gives its word when it has ended, and the
+# watchdog, which looks once a second, kills it when its time is over and gives his word instead. So what can't even be
+# killed (a disk that doesn't answer) is left behind.
 
 log=$work/save.log              # copied to the target whenever `meta` is written
 steps=                          # lines for `meta`: those of the targets so far …

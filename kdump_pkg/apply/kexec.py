@@ -32,7 +32,8 @@ def load(ctx: Context, action: Load, report: Callable[[str], None] = lambda text
         restored = _restore(ctx, report)
         end = "; the last good one is loaded again" if restored else "; nothing is loaded now"
         raise LoadError(f"the capture kernel was refused: {error.message}{end}", hint=error.hint) from None
-    record = Loaded(action.release, action.fingerprint, action.cmdline, action.image, method, handed_over)
+    wanted = " ".join(volume.uuid for volume in action.keys)
+    record = Loaded(action.release, action.fingerprint, action.cmdline, action.image, method, handed_over, wanted)
     _remember(ctx, action, record)
     fs.write_atomic(ctx.path(paths.LOADED), _dump(record))
 

@@ -257,6 +257,8 @@ class Loaded:
     method: str
     keys: str = ""
     """UUIDs of the volumes whose keys were handed over, separated by blanks."""
+    wanted: str = ""
+    """Of those whose keys should have been; one that can't be had is no reason to load again and again."""
 
 
 @dataclass(frozen=True)

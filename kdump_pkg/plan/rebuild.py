@@ -128,7 +128,7 @@ def _load(capture: Capture, facts: Facts, scope: Scope) -> tuple[list[Action], l
         and loaded is not None
         and (loaded.release, loaded.fingerprint, loaded.cmdline)
         == (capture.kernel.release, capture.fingerprint, capture.cmdline)
-        and loaded.keys == _key_names(capture)
+        and loaded.wanted == _key_names(capture)
     )
     if current and not scope.force:
         return [], []
@@ -168,7 +168,7 @@ def _load_reason(capture: Capture, facts: Facts) -> str:
         return "nothing is loaded"
     if facts.loaded is None:
         return "what is loaded isn't ours"
-    if facts.loaded.fingerprint == capture.fingerprint and facts.loaded.keys != _key_names(capture):
+    if facts.loaded.fingerprint == capture.fingerprint and facts.loaded.wanted != _key_names(capture):
         return "other volumes' keys can be handed over now"
     return "what is loaded is of another state"
 

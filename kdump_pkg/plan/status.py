@@ -103,6 +103,9 @@ def _targets(config: Config, facts: Facts, capture: Capture | None) -> list[Find
 
 def _key(config: Config, facts: Facts, volume: CryptVolume) -> Finding:
     if targets.way(facts, volume) == "handed over":
+        if facts.loaded and volume.uuid in facts.loaded.wanted.split() and volume.uuid not in facts.loaded.keys.split():
+            text = f"the key of {volume.uuid} could not be handed to the capture kernel ({volume.key})"
+            return Finding("encryption", "todo", text, f"{REBUILD} --force, which says why")
         return Finding("encryption", "ok", f"the key of {volume.uuid} is handed to the capture kernel ({volume.key})")
     cost = f"; Argon2 takes {volume.argon2_kib >> 10} MiB of the reservation then" if volume.argon2_kib else ""
     asked = f"the passphrase of {volume.uuid} would be asked for, {config.passphrase_timeout} s long{cost}"

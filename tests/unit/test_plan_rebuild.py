@@ -56,7 +56,7 @@ def done(have: Facts, config: Config = DEFAULTS) -> Facts:
     """The facts after the plan for HAVE was carried out."""
     capture = designed(have, config)
     keys = " ".join(volume.uuid for volume in capture.keys)
-    loaded = Loaded(capture.kernel.release, capture.fingerprint, capture.cmdline, capture.image, "-s", keys)
+    loaded = Loaded(capture.kernel.release, capture.fingerprint, capture.cmdline, capture.image, "-s", keys, keys)
     armed = not have.boot.confined
     return replace(
         have,

@@ -11,6 +11,7 @@ from kdump_pkg.plan import targets
 from kdump_pkg.plan.rebuild import plan_rebuild
 from kdump_pkg.plan.status import plan_status
 from tests.fakes import DEFAULTS, facts, live_boot, module_index, target
+from tests.unit.test_plan_rebuild import done
 
 PROGRAMS = dict.fromkeys(("mdadm", "lvm", "cryptsetup", "btrfs", "age"), "1:1")
 MODULES = replace(module_index(), builtin=frozenset({"sd_mod", "dm_mod", "dm_crypt", "vfat", "md_mod"}))
@@ -89,6 +90,14 @@ def test_keys_are_handed_over_once() -> None:
     assert [volume.uuid for volume in capture.keys] == ["aaaa"]
     assert b"KDUMP_TARGET_1_LAYERS='crypt:aaaa'\n" in capture.env
     assert b"KDUMP_BINARIES='makedumpfile cryptsetup'\n" in capture.env
+
+
+def test_a_key_that_can_not_be_had_is_said_and_not_tried_for_ever() -> None:
+    have = done(machine(locked()))
+    assert have.loaded is not None and plan_rebuild(DEFAULTS, have).actions == ()
+    failed = replace(have, loaded=replace(have.loaded, keys=""))
+    assert plan_rebuild(DEFAULTS, failed).actions == ()
+    assert "todo: the key of aaaa could not be handed to the capture kernel (linked)" in told(failed)
 
 
 def told(have: Facts, config: Config = DEFAULTS) -> str:
