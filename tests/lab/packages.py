@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from . import archpkg, debian
+from . import archpkg, debian, kernel_build
 from .common import LabError, cache, digest, once, remove, run, say, source_digest
 from .root import open_root
 
-Series = Literal["6.12", "7.2"]
+Series = Literal["6.12", "7.2", "crypt"]
+"""Debian's two, and our own, which takes ten minutes to make; see kernel_build."""
 SUITES: Mapping[str, str] = {"6.12": "trixie", "7.2": "sid"}
 KERNEL_DEBS = r"linux-(image|binary|modules|base)-\d.*-cloud-amd64"
 RECIPE = source_digest("packages", "archpkg")
+BUILD_RECIPE = digest(kernel_build.LAYOUT, *kernel_build.fragment())
+"""Not of the module's text: a comment is not worth ten minutes."""
 
 
 def kernel(series: Series, pkgbase: str = "linux", pkgver: str | None = None) -> Path:
@@ -48,6 +51,11 @@ def release(series: Series) -> str:
 def vmlinuz(series: Series) -> Path:
     """The bare kernel, to be booted without installing anything."""
     return _kernel_tree(series) / "root/usr/lib/modules" / release(series) / "vmlinuz"
+
+
+def is_made(series: Series) -> bool:
+    """Whether this kernel is in the cache, so that asking for it costs nothing."""
+    return (cache() / _tree_name(series)).exists()
 
 
 def stub(name: str, version: str, *, files: Mapping[str, str] | None = None, depends: Sequence[str] = ()) -> Path:
@@ -114,7 +122,17 @@ def _make_source(source: Path, files: Sequence[str], home: Path) -> None:
 
 def _kernel_tree(series: Series) -> Path:
     """One unpacked kernel: `root` in Arch's layout, and the version that Debian gave it."""
-    return once(f"kernel-trees/{series}-{RECIPE}", lambda dest: _unpack_kernel(series, dest))
+    make = _build_kernel if series == "crypt" else lambda dest: _unpack_kernel(series, dest)
+    return once(_tree_name(series), make)
+
+
+def _tree_name(series: Series) -> str:
+    return f"kernel-trees/{series}-{BUILD_RECIPE if series == 'crypt' else RECIPE}"
+
+
+def _build_kernel(dest: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".kernel.", dir=cache()) as work:
+        kernel_build.build(Path(work), dest)
 
 
 def _unpack_kernel(series: Series, dest: Path) -> None:
