@@ -15,22 +15,26 @@ from kdump_pkg.context import Context
 from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
 from kdump_pkg.facts.alpm import open_packages
 from kdump_pkg.facts.generator import read_system_images
+from kdump_pkg.facts.lookup import missing
 from kdump_pkg.facts.storage import read_targets
 from kdump_pkg.fs import lock
 from kdump_pkg.model import (
     Boot,
     BuildImage,
     Config,
+    CryptVolume,
     DebugKernel,
     Facts,
     ImageState,
     Kernel,
+    Layer,
     Load,
     Loaded,
     ModuleIndex,
     OwnFile,
     SystemImages,
     Target,
+    Trace,
 )
 from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
@@ -168,6 +172,26 @@ def _target(ctx: Context, fstab: str) -> str:
     return read_targets(ctx, Config())[0].problem or ""
 
 
+def _missing_target() -> str:
+    target = Target("UUID=1", "", "/")
+    return _warning(replace(FRESH, targets=(replace(target, problem=missing("UUID=1", "[target uuid=1]")),)))
+
+
+def _with_target(**changes: object) -> Facts:
+    return replace(FRESH, targets=(replace(FRESH.targets[0], **changes),))  # type: ignore[arg-type]
+
+
+def _locked_target(key: str = "none") -> Facts:
+    volume = CryptVolume("aaaa", 2, 1 << 20, key)  # type: ignore[arg-type]
+    names = frozenset({"dm_mod", "dm_crypt"})
+    return replace(
+        _with_target(layers=(Layer("crypt", "aaaa"),), crypt=(volume,)),
+        boot=replace(RESERVED, crash_dm_crypt=True),
+        programs={"cryptsetup": "1"},
+        modules=replace(FRESH.modules, builtin=names),
+    )
+
+
 def _config(ctx: Context, line: str) -> str:
     (ctx.root / "etc").mkdir(exist_ok=True)
     (ctx.root / "etc/kdump-pkg.conf").write_text(f"{line}\n")
@@ -217,6 +241,14 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
         replace(FRESH, derived=OwnFile(paths.DERIVED_CONFIG, b"HOOKS=(base kdump)\n", pristine=False)), "configuration"
     ).splitlines()[0],
     "old makedumpfile": lambda ctx: _finding(replace(FRESH, boot=replace(FRESH.boot, running="7.1.0")), "dump level"),
+    "missing target": lambda ctx: _missing_target(),
+    "no mdadm": lambda ctx: _warning(_with_target(layers=(Layer("md", "1:2"),))),
+    "no key": lambda ctx: _finding(_locked_target(), "encryption"),
+    "key refused": lambda ctx: _finding(
+        replace(_locked_target("keyfile"), loaded=Loaded("1", "2", "3", "4", "-s", "", "aaaa")), "encryption"
+    ),
+    "argon2": lambda ctx: next(w for w in plan_rebuild(Config(), _locked_target()).warnings if "Argon2" in w),
+    "trace": lambda ctx: _finding(replace(FRESH, traces=(Trace(0, RELEASE, "target: x", "record"),)), "last crash"),
     "chroot": lambda ctx: (
         plan_status(Config(), replace(FRESH, boot=Boot(confined="in a chroot")), plan_rebuild(Config(), FRESH)).verdict
     ),
