@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from kdump_pkg import config as configuration
@@ -18,6 +17,7 @@ from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import dumps, storage, trace
 from kdump_pkg.model import Config, Dump, Plan, RemoveDump, Retention, Trace
 from kdump_pkg.plan import retention
+from kdump_pkg.plan.status import moment
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,10 @@ def gather(ctx: Context, report: Callable[[str], None]) -> tuple[Trace, ...]:
     if new:
         traces.keep(ctx, every)
     for one in new:
-        report(f"a crash on {when(one.time)} ({one.release}) could not be saved: {one.text} [{one.source}]")
+        report(f"a crash on {moment(one.time)} ({one.release}) could not be saved: {one.text} [{one.source}]")
     for place in traces.clear(ctx):
         report(f"cleared for the next one: {place}")
     return new
-
-
-def when(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _told(outcome: reconcile.Outcome) -> dict[str, object]:

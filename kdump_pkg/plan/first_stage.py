@@ -114,7 +114,7 @@ make_lvm() {
     run lvm lvcreate -y -Wn -Zn -l 100%FREE -n "$3" "$2"
 }
 open_lvm() {
-    run lvm vgchange -ay "$1"
+    run lvm vgchange -ay "$2"
 }
 """,
 }

@@ -11,6 +11,7 @@ import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import Target
@@ -178,22 +179,33 @@ def find(volume: Volume) -> list[str]:
 
 def make(volume: Volume, argon2: Mapping[str, int]) -> list[str]:
     """Everything from the partitions up, left open; ARGON2: KiB that checking a volume's passphrase takes."""
+    lines, nodes = _layers("make", volume, argon2)
+    return [*lines, *_make_file_system(volume, nodes)]
+
+
+def open_(volume: Volume) -> list[str]:
+    """What was made before, opened again and mounted."""
+    lines, nodes = _layers("open", volume, {})
+    return [*lines, *_mounts(volume, nodes)]
+
+
+def _layers(verb: Literal["make", "open"], volume: Volume, argon2: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """What makes or opens them from the partitions up, and the nodes that the file system lies on."""
     lines = find(volume)
     nodes = [f'"$d{n}"' for n in range(1, volume.count + 1)]
     for number, layer in enumerate(volume.first.layers):
         if layer.kind == "md":
-            lines.append(f"make_md /dev/md{volume.number} {shlex.quote(layer.name)} {' '.join(nodes)}")
+            lines.append(f"{verb}_md /dev/md{volume.number} {shlex.quote(layer.name)} {' '.join(nodes)}")
             nodes = [f"/dev/md{volume.number}"]
         elif layer.kind == "crypt":
             at = number if len(nodes) > 1 else 0
-            memory = argon2.get(layer.name, 0)
-            lines.append(f"make_crypt {nodes[at]} {shlex.quote(layer.name)} {memory}")
+            lines.append(f"{verb}_crypt {nodes[at]} {shlex.quote(layer.name)} {argon2.get(layer.name, 0)}")
             nodes[at] = _mapper(layer.name)
         else:
             group, _, name = layer.name.partition("/")
-            lines.append(f"make_lvm {nodes[0]} {shlex.quote(group)} {shlex.quote(name)}")
+            lines.append(f"{verb}_lvm {nodes[0]} {shlex.quote(group)} {shlex.quote(name)}")
             nodes = [_logical(group, name)]
-    return [*lines, *_make_file_system(volume, nodes)]
+    return lines, nodes
 
 
 def _make_file_system(volume: Volume, nodes: list[str]) -> list[str]:
@@ -209,25 +221,6 @@ def _make_file_system(volume: Volume, nodes: list[str]) -> list[str]:
         lines.append(f"attach rw /top {_mount_words(target, nodes, '')}")
         lines += [f"subvolume {shlex.quote(path)}" for path in paths]
         lines.append("run umount /top")
-    return [*lines, *_mounts(volume, nodes)]
-
-
-def open_(volume: Volume) -> list[str]:
-    """What was made before, opened again and mounted."""
-    lines = find(volume)
-    nodes = [f'"$d{n}"' for n in range(1, volume.count + 1)]
-    for number, layer in enumerate(volume.first.layers):
-        if layer.kind == "md":
-            lines.append(f"open_md /dev/md{volume.number} {shlex.quote(layer.name)} {' '.join(nodes)}")
-            nodes = [f"/dev/md{volume.number}"]
-        elif layer.kind == "crypt":
-            at = number if len(nodes) > 1 else 0
-            lines.append(f"open_crypt {nodes[at]} {shlex.quote(layer.name)}")
-            nodes[at] = _mapper(layer.name)
-        else:
-            group, _, name = layer.name.partition("/")
-            lines.append(f"open_lvm {shlex.quote(group)}")
-            nodes = [_logical(group, name)]
     return [*lines, *_mounts(volume, nodes)]
 
 

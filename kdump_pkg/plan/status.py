@@ -117,12 +117,12 @@ def _key(config: Config, facts: Facts, volume: CryptVolume) -> Finding:
 def _traces(facts: Facts) -> list[Finding]:
     """What captures left that could save nothing."""
     return [
-        Finding("last crash", "note", f"a crash on {stamp(trace.time)} could not be saved: {trace.text}")
+        Finding("last crash", "note", f"a crash on {moment(trace.time)} could not be saved: {trace.text}")
         for trace in facts.traces[-1:]
     ]
 
 
-def stamp(seconds: int) -> str:
+def moment(seconds: int) -> str:
     """A time as people read it, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 

@@ -174,7 +174,8 @@ def test_a_stack_is_made_from_the_disk_up() -> None:
     ]
     assert lines[5].startswith("run mkfs.xfs ") and lines[5].endswith(" /dev/mapper/v--g-cra--sh")
     assert scratch.open_(volumes(WHOLE)[0])[2:5] == [
-        f'open_md /dev/md1 {MD} "$d1" "$d2"', f"open_crypt /dev/md1 {LUKS}", "open_lvm v-g",
+        f'open_md /dev/md1 {MD} "$d1" "$d2"', f"open_crypt /dev/md1 {LUKS} 0",
+        f"open_lvm /dev/mapper/scratch-{LUKS} v-g cra-sh",
     ]  # fmt: skip
 
 
