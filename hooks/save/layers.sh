@@ -10,6 +10,21 @@ lvm_config='devices { obtain_device_list_from_udev=0 external_device_info_source
 lvm_config="$lvm_config"'activation { udev_sync=0 udev_rules=0 monitoring=0 } backup { backup=0 archive=0 } '
 lvm_config="$lvm_config"'global { use_lvmpolld=0 thin_check_executable="" cache_check_executable="" }'
 
+# Before anybody asks for them: mdadm does by a shell, and that of busybox prefers its own modprobe, which can't unpack
+# every module. In the flavour `direct` they are there already.
+load_modules() {
+    for loader in "$root/usr/bin/modprobe" "$root/usr/sbin/modprobe"; do
+        [ ! -x "$loader" ] || break
+    done
+    [ "$KDUMP_FLAVOUR:$KDUMP_CAPTURE" != direct:image ] && [ -x "$loader" ] || return 0
+    set --
+    for module in $KDUMP_MODULES; do
+        set -- "$@" "${module%\?}"
+    done
+    limit_to 30
+    [ $# -eq 0 ] || bounded "$loader" -qa "$@" >/dev/null 2>&1
+}
+
 # The file system's device, into `node`. Where there are layers, what doesn't lie on top of them is a part of an array
 # that only looks like it: the superblock of old ones is at the end.
 present() {
