@@ -7,6 +7,7 @@ caller sets in them by `adjust`, and image and rehearsal are made from the same.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,7 +117,8 @@ class Machine:
             whole += unpacker.decompress(data[start:])
             rest = unpacker.unused_data.lstrip(b"\0")
             start = len(data) - len(rest) if rest.startswith(b"\x1f\x8b\x08") else -1
-        return Cost(len(data), len(whole), sum(whole.count(end) for end in (b".ko\0", b".ko.zst\0", b".ko.xz\0")))
+        names = re.findall(rb"lib/modules/[^\0\n]+\.ko(?:\.\w+)?\0", whole)  # whole paths: busybox has bare `.ko` in it
+        return Cost(len(data), len(whole), len(names))
 
     def _config(self) -> Config:
         return configuration.load(self.ctx)

@@ -99,7 +99,7 @@ def freeze(lab: Machine, wish: plan.Wish, home: Path, until: str) -> Frozen:
     return Frozen(tuple(argv), home)
 
 
-def carry_on(frozen: Frozen, disk: Path, cut: tuple[str, float]) -> str:
+def carry_on(frozen: Frozen, disk: Path, cut: tuple[str, float]) -> tuple[console.Line, ...]:
     """The console from that instant on, until the power is cut so many seconds after a line, or to its end."""
     run(["cp", "--sparse=always", frozen.disk, disk])
     monitor = frozen.home / "monitor"
@@ -111,7 +111,7 @@ def carry_on(frozen: Frozen, disk: Path, cut: tuple[str, float]) -> str:
         [*argv, "-incoming", f"exec:cat {frozen.home / 'state'}"], timeout=PATIENCE, ends=console.ends, cut=cut
     )
     waker.join(PATIENCE)
-    return "\n".join(line.text for line in console.lines(done.lines))
+    return console.lines(done.lines)
 
 
 def read_partition(disk: Path, home: Path, directory: str) -> Path:
