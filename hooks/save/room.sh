@@ -25,9 +25,10 @@ is_pinned() {
 # is_part FILE: one of those that a dump is made of, or that kdump-pkg adds later.
 is_part() {
     [ -f "$1" ] && [ ! -L "$1" ] || return
-    case ${1##*/} in
+    part=${1##*/}
+    case ${part%.age} in
     meta | meta.new | save.log | dmesg.txt | capture-dmesg.txt | vmcore | vmcore.incomplete | vmcore.partial | \
-        vmcore.flat | report.* | *.age) ;;
+        vmcore.flat | report.* | .kdump-pkg-*) ;;
     *) return 1 ;;
     esac
 }
@@ -54,7 +55,7 @@ survey() {
 # measure NAME: what of it is ours, in KiB, into `kib`.
 measure() {
     kib=0
-    set -- "$1" "$1"/*
+    set -- "$1" "$1"/* "$1"/.kdump-pkg-*
     for file; do
         shift
         ! { [ "$file" = "$entry" ] || is_part "$file"; } || set -- "$@" "$file"
@@ -168,7 +169,7 @@ remove_dumps() {
     for entry; do
         is_ours "$entry" && ! is_pinned "$entry" || continue
         take_back "$entry"
-        for file in "$entry"/vmcore* "$entry"/*; do
+        for file in "$entry"/vmcore* "$entry"/* "$entry"/.kdump-pkg-*; do
             [ "$file" = "$entry/meta" ] || ! is_part "$file" || rm -f "$file"
         done
         rm -f "$entry/meta"

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from kdump_pkg.model import Dump, Retention, Space
-from kdump_pkg.plan.retention import choose
-from tests.shell.conftest import need
-from tests.shell.machine import CRASH_NAME, REPO, SHELLS, Machine
+from tests.shell.machine import CRASH_NAME, Machine
 
 OLD = [f"2026-11-2{day}T00-00-00Z-6.12.1" for day in range(3)]
 COMPLETE = "format=1\nrelease=6.12.1\nresult=complete\n"
@@ -77,13 +71,15 @@ def test_nothing_foreign_is_touched(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_what_others_put_into_a_dump_stays(machine: Machine) -> None:
-    first = machine.older(OLD[0], COMPLETE, 4, "report.json", "dmesg.txt.age", "notes", "meta.new")
+    first = machine.older(
+        OLD[0], COMPLETE, 4, "report.json", "dmesg.txt.age", "notes", "meta.new", "key.age", ".kdump-pkg-1-vmcore"
+    )
     (first / "vmcore.d").mkdir()
     (first / "report.txt").symlink_to("/etc/hostname")
     for name in OLD[1:]:
         machine.older(name)
     said = machine.capture(KDUMP_TARGET_1_KEEP="3")
-    assert sorted(path.name for path in first.iterdir()) == ["notes", "report.txt", "vmcore.d"]
+    assert sorted(path.name for path in first.iterdir()) == ["key.age", "notes", "report.txt", "vmcore.d"]
     assert f"room: not all of {OLD[0]} is ours: what isn't stays" in said
 
 
@@ -163,66 +159,3 @@ def test_three_crashes_then_the_rule(machine: Machine) -> None:
         assert machine.capture()[-1] == "final reboot"
     assert machine.capture()[-2] == "final halt"
     assert [path.name for path in machine.target.iterdir() if (path / "vmcore").exists()].__len__() == 3
-
-
-# --- the same rules as those of plan/retention.py ---
-
-HARNESS = """work=$1
-. "$2"
-say() { :; }
-while read -r number keep max_age max_use keep_free incoming need now; do
-    : >"$work/dumps"
-    while read -r of line; do
-        [ "$of" != "$number" ] || echo "$line" >>"$work/dumps"
-    done <"$work/all"
-    while read -r of line; do
-        [ "$of" != "$number" ] || echo "$line" >"$work/space"
-    done <"$work/spaces"
-    choose "$incoming" "$need" "$now"
-    echo "$number$doomed"
-done <"$work/cases"
-"""
-
-
-def a_dump(random: Random, day: int) -> Dump:
-    month, of_month = random.choice([(1, 31), (2, 28), (2, 29), (2, 30), (9, 9), (11, day % 30 + 1), (12, 31), (13, 1)])
-    time = f"{random.choice([8, 9, 23, 24]):02}-{random.choice([0, 9, 59]):02}-{random.choice([0, 8, 60]):02}"
-    name = f"{random.choice([1970, 2000, 2024, 2026])}-{month:02}-{of_month:02}T{time}Z-6.12.{day}"
-    return Dump(name, random.random() < 0.5, random.random() < 0.2, random.choice([0, 1, 100, 4000]))
-
-
-def a_case(random: Random) -> tuple[list[Dump], Retention, Space, int, int, int]:
-    limits = ["0", "1", "150", "4500", "0%", "5%", "100%"]
-    rules = Retention(
-        random.choice([0, 1, 2, 4]), random.choice([0, 1, 400]), random.choice(limits), random.choice(limits)
-    )
-    dumps = sorted((a_dump(random, day) for day in range(random.choice([0, 1, 2, 5, 8]))), key=lambda d: d.name)
-    space = Space(random.choice([1000, 100_000]), random.choice([0, 90, 900]))
-    return dumps, rules, space, random.choice([0, 1]), random.choice([0, 100, 5000]), random.choice([1795420014, 10**9])
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_the_shell_chooses_what_python_chooses(shell: str, tmp_path: Path) -> None:
-    need(SHELLS[shell][0])
-    random = Random(20261125)
-    cases = [a_case(random) for _ in range(150)]
-    write: Callable[[str, list[str]], int] = lambda name, lines: (tmp_path / name).write_text("\n".join(lines) + "\n")  # noqa: E731
-    write(
-        "all", [f"{n} {d.name} {d.kib} {d.complete:d} {d.pinned:d} 1" for n, case in enumerate(cases) for d in case[0]]
-    )
-    write("spaces", [f"{n} {space.total} {space.free}" for n, (_, _, space, *_) in enumerate(cases)])
-    write("cases", [
-        f"{n} {r.keep} {r.max_age} {r.max_use} {r.keep_free} {incoming} {needed} {now}"
-        for n, (_, r, _, incoming, needed, now) in enumerate(cases)
-    ])  # fmt: skip
-    done = subprocess.run(
-        [*SHELLS[shell], "-c", HARNESS, shell, str(tmp_path), str(REPO / "hooks/save/room.sh")],
-        capture_output=True, text=True, check=True, timeout=60, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-    wanted = [
-        " ".join([str(n), *(r.dump.name for r in choose(dumps, rules, space, now, incoming=incoming, need=needed))])
-        for n, (dumps, rules, space, incoming, needed, now) in enumerate(cases)
-    ]
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == wanted
-    assert sum(" " in line for line in wanted) > 50, "else it would prove little"
