@@ -17,6 +17,15 @@ __all__ = ["ROOT_UUID", "ArchRoot", "Generator", "default_generator", "mkinitcpi
 
 Generator = Literal["mkinitcpio", "dracut"]
 STOCK = "var/cache/pacman/pkg"
+AT_BOOT = """[Unit]
+After=kdump.service
+Wants=kdump.service
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/at-boot
+[Install]
+WantedBy=multi-user.target
+"""
 
 
 class ArchRoot(Clone):
@@ -36,6 +45,15 @@ class ArchRoot(Clone):
         """Put a file of the host into pacman's cache of this root; the answer is its path inside."""
         shutil.copy(package, self.path / STOCK)
         return f"/{STOCK}/{package.name}"
+
+    def run_at_boot(self, script: str) -> None:
+        """Let a script run in every boot, once kdump.service has armed the machine."""
+        path = self.path / "usr/local/bin/at-boot"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(script)
+        path.chmod(0o755)
+        (self.path / "etc/systemd/system/at-boot.service").write_text(AT_BOOT)
+        self.run(["systemctl", "enable", "kdump.service", "at-boot.service"])
 
     def versions(self) -> dict[str, str]:
         """What pacman says is installed."""

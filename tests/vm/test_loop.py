@@ -35,25 +35,11 @@ kdump-pkg unload && kdump-pkg load && echo "loop: unloaded and loaded again"
 sync
 echo c >/proc/sysrq-trigger
 """
-UNIT = """[Unit]
-After=kdump.service
-Wants=kdump.service
-[Service]
-Type=oneshot
-ExecStart=/usr/local/bin/crash-once
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 def install(root: ArchRoot, series: packages.Series) -> str:
     root.pacman("-U", packages.kernel(series), packages.kdump_pkg(REPO))
-    script = root.path / "usr/local/bin/crash-once"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text(SCRIPT)
-    script.chmod(0o755)
-    (root.path / "etc/systemd/system/crash-once.service").write_text(UNIT)
-    root.run(["systemctl", "enable", "kdump.service", "crash-once.service"])
+    root.run_at_boot(SCRIPT)
     return packages.release(series)
 
 

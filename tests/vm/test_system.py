@@ -24,15 +24,6 @@ echo 'MISSING' >>/etc/fstab
 sync
 echo c >/proc/sysrq-trigger
 """
-UNIT = """[Unit]
-After=kdump.service
-Wants=kdump.service
-[Service]
-Type=oneshot
-ExecStart=/usr/local/bin/crash
-[Install]
-WantedBy=multi-user.target
-"""
 # A file system that isn't there: local-fs.target fails, and emergency.target wants the machine for itself.
 MISSING = "UUID=00000000-1111-2222-3333-444444444444 /missing ext4 defaults,x-systemd.device-timeout=5 0 2"
 
@@ -43,12 +34,7 @@ def crashing() -> Iterator[ArchRoot]:
     with open_root(generator=default_generator()) as root:
         (root.path / "etc/kdump-pkg.conf").write_text("capture = system\n")
         root.pacman("-U", packages.kernel(SERIES), packages.kdump_pkg(REPO))
-        script = root.path / "usr/local/bin/crash"
-        script.parent.mkdir(parents=True, exist_ok=True)
-        script.write_text(SCRIPT.replace("MISSING", MISSING))
-        script.chmod(0o755)
-        (root.path / "etc/systemd/system/crash.service").write_text(UNIT)
-        root.run(["systemctl", "enable", "kdump.service", "crash.service"])
+        root.run_at_boot(SCRIPT.replace("MISSING", MISSING))
         yield root
 
 
