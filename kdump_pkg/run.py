@@ -14,28 +14,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from kdump_pkg.errors import CommandError
+from kdump_pkg.packages import package_of
 
-PACKAGE_OF = {
-    "kexec": "kexec-tools",
-    "makedumpfile": "makedumpfile",
-    "mkinitcpio": "mkinitcpio",
-    "dracut": "dracut",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "zstd": "zstd",
-    "lz4": "lz4",
-    "lzop": "lzop",
-    "mkfs.ext4": "e2fsprogs",
-    "mkfs.ext3": "e2fsprogs",
-    "mkfs.ext2": "e2fsprogs",
-    "mkfs.xfs": "xfsprogs",
-    "mkfs.btrfs": "btrfs-progs",
-    "btrfs": "btrfs-progs",
-    "mkfs.f2fs": "f2fs-tools",
-    "mkfs.vfat": "dosfstools",
-    "mkfs.exfat": "exfatprogs",
-    "lvm": "lvm2",
-    "busybox": "busybox",
-}
 TAIL = 5  # lines of a failed program's stderr that are worth showing
 
 
@@ -190,4 +170,4 @@ def _line(argv: Sequence[str]) -> str:
 
 def _install(program: str) -> str:
     name = Path(program).name
-    return f"install it: pacman -S {PACKAGE_OF.get(name, name)}"
+    return f"install it: pacman -S {package_of(name)}"

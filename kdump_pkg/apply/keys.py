@@ -12,13 +12,10 @@ from contextlib import contextmanager, suppress
 from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError, KdumpError
-from kdump_pkg.model import CryptVolume
+from kdump_pkg.model import CACHED, CryptVolume
 
 TIMEOUT = 120  # seconds: Argon2 takes a few, a TPM some more
 TRIES = 3
-CACHED = "cryptsetup"
-"""As what systemd keeps the passphrases that were typed at boot, for two and a half minutes."""
-
 Report = Callable[[str], None]
 
 
@@ -47,7 +44,7 @@ def unlock(ctx: Context, volumes: Sequence[CryptVolume], ask: Callable[[str], st
     ctx.keyring.join()
     known: list[bytes] = []
     for volume in volumes:
-        if ctx.keyring.has("logon", description(volume)):
+        if ctx.keyring.has("logon", volume.key_name):
             continue
         if volume.version == 1:
             raise KdumpError(f"{_name(volume)}: {LUKS1[0]}", hint=LUKS1[1])
@@ -57,11 +54,6 @@ def unlock(ctx: Context, volumes: Sequence[CryptVolume], ask: Callable[[str], st
 
 
 LUKS1 = ("its header is LUKS1, from which no key can be linked", "cryptsetup convert --type luks2, offline")
-
-
-def description(volume: CryptVolume) -> str:
-    """The name of its key, in both kernels."""
-    return f"cryptsetup:{volume.uuid}"
 
 
 def _typed(ctx: Context, volume: CryptVolume, ask: Callable[[str], str]) -> bytes:
@@ -91,7 +83,7 @@ def _offer(ctx: Context, volumes: Sequence[CryptVolume], report: Report) -> Iter
 
 def _make_sure(ctx: Context, volume: CryptVolume) -> str | None:
     """Have the key in root's keyring; why it can't be there, in one line."""
-    if ctx.keyring.has("logon", description(volume)):
+    if ctx.keyring.has("logon", volume.key_name):
         return None
     match volume.key:
         case "keyfile":
@@ -110,13 +102,13 @@ def _make_sure(ctx: Context, volume: CryptVolume) -> str | None:
 
 def _link(ctx: Context, volume: CryptVolume, *how: str, stdin: bytes | None = None) -> str | None:
     """Let cryptsetup check what opens the volume and link the key: no mapping comes of it."""
-    keyring = f"@u::%logon:{description(volume)}"
+    keyring = f"@u::%logon:{volume.key_name}"
     argv = ["cryptsetup", "open", "--test-passphrase", *how, "--link-vk-to-keyring", keyring, _device(volume)]
     try:
         done = ctx.runner(argv, stdin=stdin, timeout=TIMEOUT, check=False)
     except CommandError as error:
         return error.message
-    if done.returncode == 0 and ctx.keyring.has("logon", description(volume)):
+    if done.returncode == 0 and ctx.keyring.has("logon", volume.key_name):
         return None
     words = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return words[-1] if words else f"cryptsetup linked nothing, exit code {done.returncode}"
@@ -134,7 +126,7 @@ def _announce(ctx: Context, volume: CryptVolume) -> str | None:
     item = ctx.path(f"{paths.CRASH_KEYS}/{volume.uuid}")
     try:
         item.mkdir(exist_ok=True)
-        (item / "description").write_text(f"{description(volume)}\n")
+        (item / "description").write_text(f"{volume.key_name}\n")
     except OSError as error:
         return f"{item}: {error.strerror}"
     return None

@@ -24,7 +24,8 @@ from kdump_pkg import cpio, fs, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError, KdumpError
 from kdump_pkg.facts import elf
-from kdump_pkg.run import PACKAGE_OF, clean_environment
+from kdump_pkg.packages import package_of
+from kdump_pkg.run import clean_environment
 
 PROGRAM_DIRECTORIES = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 # Where loaders look without being told, on Arch and, for the tests' sake, on Debian.
@@ -66,7 +67,7 @@ def workplace(ctx: Context) -> Iterator[Path]:
 def need(program: str) -> None:
     """Raises KdumpError when PROGRAM isn't on this machine."""
     if shutil.which(program, path=clean_environment()["PATH"]) is None:
-        hint = f"install it: pacman -S {PACKAGE_OF.get(program, program)}"
+        hint = f"install it: pacman -S {package_of(program)}"
         raise KdumpError(f"{program} is not installed, a rehearsal needs it", hint=hint)
 
 
@@ -119,7 +120,7 @@ def _find(ctx: Context, name: str, directories: Sequence[str], machine: str | No
         path = f"{directory}/{name}"
         if ctx.is_file(path) and (machine is None or elf.linkage(read(ctx, path), path).machine == machine):
             return path
-    hint = None if machine else f"install it: pacman -S {PACKAGE_OF.get(name, name)}"
+    hint = None if machine else f"install it: pacman -S {package_of(name)}"
     raise KdumpError(f"{name} is not in {', '.join(directories)}, a rehearsal needs it", hint=hint)
 
 

@@ -76,7 +76,7 @@ def read_record_line(ctx: Context) -> bytes:
 def read_record(ctx: Context) -> TraceRecord | None:
     """The record and its place on the device; None where it is missing or has no place that can be relied on."""
     mark = HEADER.match(_read(_path(ctx, paths.RECORD)))
-    home = _home(ctx)
+    home = _home(ctx) if mark else None
     if mark is None or home is None:
         return None
     found = fs.extents(_path(ctx, paths.RECORD)) or ()

@@ -15,15 +15,11 @@ from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import luks
 from kdump_pkg.facts.stack import Crypt
-from kdump_pkg.model import CryptVolume
+from kdump_pkg.model import CACHED, CryptVolume
 
 TABLES = ("/etc/crypttab", "/etc/crypttab.initramfs")
 KEY_DIRECTORIES = ("/etc/cryptsetup-keys.d", "/run/cryptsetup-keys.d")
 """Where systemd looks for NAME.key when a line names no file, crypttab(5)."""
-CACHED = "cryptsetup"
-"""Description of the passphrase that systemd keeps in root's user keyring for two and a half minutes."""
-
-
 PARTIAL = ("keyfile-offset=", "keyfile-size=", "header=")
 
 
@@ -37,12 +33,8 @@ class Line:
     options: tuple[str, ...]
 
 
-def description(uuid: str) -> str:
-    return f"cryptsetup:{uuid}"
-
-
-def link_option(uuid: str) -> str:
-    return f"link-volume-key=@u::%logon:{description(uuid)}"
+def link_option(volume: CryptVolume) -> str:
+    return f"link-volume-key=@u::%logon:{volume.key_name}"
 
 
 def read_volume(ctx: Context, crypt: Crypt) -> CryptVolume:
@@ -67,7 +59,7 @@ def _with_key(
     ctx: Context, volume: CryptVolume, header: luks.Header | None, lines: list[Line], name: str, *, hidden: bool
 ) -> CryptVolume:
     keys = read_keys(ctx) if ctx.live else frozenset()
-    if ("logon", description(volume.uuid)) in keys:
+    if ("logon", volume.key_name) in keys:
         return replace(volume, key="linked")
     if volume.version == 1:  # cryptsetup 2.8: "This operation is supported only for LUKS2 device"
         return replace(volume, problem=_no_key(ctx, volume, lines, hidden=hidden))
@@ -82,7 +74,7 @@ def _with_key(
 
 
 def _no_key(ctx: Context, volume: CryptVolume, lines: list[Line], *, hidden: bool) -> str:
-    uuid, option = volume.uuid, link_option(volume.uuid)
+    uuid, option = volume.uuid, link_option(volume)
     if volume.version == 1:
         remedy = "convert it while it is closed (cryptsetup convert --type luks2), or add a [target] elsewhere"
         return f"LUKS volume {uuid} is of version 1, whose key can't be handed over; {remedy}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdump_pkg.model.machine import (
+    CACHED,
     Boot,
     CryptVolume,
     DebugKernel,
@@ -47,6 +48,7 @@ from kdump_pkg.model.wishes import (
 )
 
 __all__ = [
+    "CACHED",
     "Action",
     "Boot",
     "BuildImage",

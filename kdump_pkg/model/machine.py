@@ -100,6 +100,15 @@ class CryptVolume:
     problem: str | None = None
     """Why no key can be linked, in one line with its remedy."""
 
+    @property
+    def key_name(self) -> str:
+        """Description of its key in the kernel's keyrings, before the crash and after it."""
+        return f"cryptsetup:{self.uuid}"
+
+
+CACHED = "cryptsetup"
+"""Description of what systemd keeps for two and a half minutes: the passphrases that were typed at boot."""
+
 
 @dataclass(frozen=True)
 class Target:

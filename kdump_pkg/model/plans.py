@@ -30,6 +30,8 @@ class Capture:
     insmod: tuple[str, ...]
     targets: tuple[Target, ...]
     """Those that can be used, in the order in which they are tried."""
+    unusable: tuple[str, ...]
+    """Why the others can't be, a line each."""
     keys: tuple[CryptVolume, ...]
     """Volumes whose keys are handed to the capture kernel when it is loaded."""
     level: int

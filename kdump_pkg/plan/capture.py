@@ -28,7 +28,7 @@ def design_capture(config: Config, facts: Facts) -> Capture:
         raise KdumpError("age is not installed, encrypt_to = needs it", hint="pacman -S age")
     if generator == "mkinitcpio":
         _check_texts(facts)
-    return _assemble(config, facts, _parts(config, facts, kernel, chosen.targets), chosen.targets)
+    return _assemble(config, facts, _parts(config, facts, kernel, chosen.targets), chosen)
 
 
 def _parts(config: Config, facts: Facts, kernel: Kernel, wanted: tuple[Target, ...]) -> render.Parts:
@@ -87,7 +87,8 @@ def _damage(file: OwnFile, needed: dict[str, str]) -> str | None:
     return f"it has no {' and no '.join(lacking)}" if lacking else None
 
 
-def _assemble(config: Config, facts: Facts, parts: render.Parts, wanted: tuple[Target, ...]) -> Capture:
+def _assemble(config: Config, facts: Facts, parts: render.Parts, chosen: targets.Choice) -> Capture:
+    wanted = chosen.targets
     generator = facts.images.generator
     assert generator is not None
     image = f"{config.image_dir.rstrip('/')}/{paths.IMAGE_NAME}"
@@ -110,6 +111,7 @@ def _assemble(config: Config, facts: Facts, parts: render.Parts, wanted: tuple[T
         modules=parts.modules,
         insmod=parts.insmod,
         targets=wanted,
+        unusable=chosen.problems,
         keys=targets.keys(facts, wanted),
         level=parts.level.value,
         level_reason=parts.level.reason,
@@ -139,16 +141,12 @@ def fingerprint(facts: Facts, parts: render.Parts, generator: GeneratorName, env
     return digest.hexdigest()
 
 
-OPENED = frozenset({"md", "crypt", "lvm"})
-"""Layers that kdump-save opens by itself, whatever the flavour."""
-
-
 def choose_flavour(config: Config, facts: Facts, wanted: tuple[Target, ...]) -> Flavour:
     """The lightest flavour that reaches the targets."""
     own: Flavour = facts.images.flavour or ("systemd" if facts.images.generator == "dracut" else "udev")
     if config.capture == "system":
         return "systemd" if config.flavour == "systemd" else own
-    others = sorted({layer.kind for target in wanted for layer in target.layers} - OPENED)
+    others = sorted({layer.kind for target in wanted for layer in target.layers} - tools.BY_LAYER.keys())
     if config.flavour == "direct" and others:
         raise KdumpError(f"flavour = direct can't open {' and '.join(others)}", hint="use flavour = auto")
     chosen: dict[str, Flavour] = {"direct": "direct", "udev": "udev", "systemd": "systemd"}

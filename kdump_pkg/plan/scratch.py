@@ -19,6 +19,7 @@ from kdump_pkg.plan import gpt
 from kdump_pkg.plan.faults import Faults
 from kdump_pkg.plan.modules import FILE_SYSTEMS as FILE_SYSTEM_MODULES
 from kdump_pkg.plan.modules import LAYERS
+from kdump_pkg.plan.tools import BY_LAYER
 
 PASSPHRASE = "kdump-rehearsal"
 OUT = "kdump-out"
@@ -53,7 +54,6 @@ FILE_SYSTEMS: dict[str, FileSystem] = {
     "vfat": FileSystem("mkfs.vfat -F 32", (("UUID", "-i {}"), ("LABEL", "-n {}")), "fsck.vfat -n"),
     "exfat": FileSystem("mkfs.exfat -q", (("LABEL", "-L {}"),), "fsck.exfat -n"),
 }
-LAYER_PROGRAMS = {"md": ("mdadm",), "crypt": ("cryptsetup",), "lvm": ("lvm",)}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _check(target: Target) -> None:
     if kind.startswith("PART") and target.layers:
         raise KdumpError(f"{target.device} names a partition, the file system is above {_stack(target)}")
     kinds = [layer.kind for layer in target.layers]
-    strange = [k for k in kinds if k not in LAYER_PROGRAMS]
+    strange = [k for k in kinds if k not in BY_LAYER]
     if strange:
         raise KdumpError(f"can't rehearse with {strange[0]} below the file system")
     parallel = target.devices > 1 and kinds and kinds != ["crypt"] * target.devices
@@ -148,7 +148,7 @@ def programs(found: Sequence[Volume]) -> tuple[str, ...]:
         if any(subvolume(target) for _, target in volume.targets):
             names["btrfs"] = None
         for layer in volume.first.layers:
-            names.update(dict.fromkeys(LAYER_PROGRAMS[layer.kind]))
+            names[BY_LAYER[layer.kind]] = None
     return tuple(names)
 
 

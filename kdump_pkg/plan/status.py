@@ -98,7 +98,7 @@ def _targets(config: Config, facts: Facts, capture: Capture | None) -> list[Find
         source = f", {target.source}" if target.source else ""
         found.append(Finding(name, "ok", f"{targets.text(target)}{source}{only}"))
         found += [_key(config, facts, volume) for volume in target.crypt]
-    return [*found, *(Finding("target", "bad", problem) for problem in targets.choose(config, facts).problems)]
+    return [*found, *(Finding("target", "bad", problem) for problem in capture.unusable)]
 
 
 def _key(config: Config, facts: Facts, volume: CryptVolume) -> Finding:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kdump_pkg.model import Config, CryptVolume, Facts, Target
-from kdump_pkg.plan.tools import PACKAGES, programs
+from kdump_pkg.packages import package_of
+from kdump_pkg.plan.tools import programs
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,14 @@ def choose(config: Config, facts: Facts) -> Choice:
         else:
             usable.append(target)
     if usable and facts.esp and not any(sure(facts, t) or t.name == "esp" for t in usable):
-        usable.append(replace(facts.esp, path=_own_path(config), save="dmesg"))
+        usable.append(replace(facts.esp, path=config.path, save="dmesg"))
     return Choice(tuple(usable), tuple(problems))
-
-
-def _own_path(config: Config) -> str:
-    return config.path
 
 
 def _obstacle(config: Config, facts: Facts, target: Target) -> str | None:
     missing = [name for name in programs(target) if name not in facts.programs]
     if missing:
-        packages = " ".join(PACKAGES[name] for name in missing)
+        packages = " ".join(package_of(name) for name in missing)
         return f"{text(target)} can't be reached without {', '.join(missing)}; pacman -S {packages}"
     if config.capture == "system":
         return None

@@ -14,17 +14,8 @@ APPLETS = (
     "reboot", "rm", "rmdir", "sed", "sleep", "stat", "stty", "sync", "umount",
 )  # fmt: skip
 DIRECT_APPLETS = ("insmod",)
-PACKAGES = {
-    "makedumpfile": "makedumpfile",
-    "mdadm": "mdadm",
-    "cryptsetup": "cryptsetup",
-    "lvm": "lvm2",
-    "btrfs": "btrfs-progs",
-    "age": "age",
-    "findfs": "util-linux",
-}
-"""Program to the Arch package that has it."""
 BY_LAYER = {"md": "mdadm", "crypt": "cryptsetup", "lvm": "lvm"}
+"""What opens each kind of layer that kdump-save opens by itself, whatever the flavour; the others need udev."""
 
 
 def applets(flavour: Flavour) -> tuple[str, ...]:

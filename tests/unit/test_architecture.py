@@ -42,7 +42,7 @@ def ours(name: str) -> set[str]:
     return {i.removeprefix("kdump_pkg").removeprefix(".") for i in imports(name) if i.split(".")[0] == "kdump_pkg"}
 
 
-NOUNS = {"", "errors", "model", "options", "paths"}
+NOUNS = {"", "errors", "model", "options", "packages", "paths"}
 EFFECTS = {"context", "run", "fs", "ui", "keyring"}
 TOP = {"reconcile", "rehearsal", "dumps", "cli", "hook", "__main__"}
 READERS = {"facts.elf", "facts.vmlinuz", "facts.state", "facts.dumps", "facts.trace"}
