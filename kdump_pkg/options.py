@@ -117,7 +117,7 @@ OPTIONS: tuple[Option, ...] = (
         "image",
         "image or system",
         "Where the dump is saved from: the capture image alone, or the whole system, started by the capture kernel with"
-        " kdump-save.service. system needs far more memory; it is for targets that only the whole system can reach.",
+        " kdump-save.service. system needs far more memory; it is for disks that only the whole system can reach.",
     ),
     Option(
         "timeout",
@@ -132,7 +132,8 @@ OPTIONS: tuple[Option, ...] = (
         "integer(5, 86400)",
         "300",
         "seconds, from 5 to 86400",
-        "Deadline of each step of a capture; what isn't done by then is given up, and the next step begins.",
+        "Deadline of each step of a capture; what isn't done by then is given up, and the next step begins. To save the"
+        " memory may take longer, but not so long without getting on.",
     ),
     Option(
         "device_timeout",
