@@ -18,7 +18,7 @@ MAX_BINDS = 4
 
 def read(machine: Machine, wish: TargetWish) -> Target:
     """Raises Problem."""
-    real = _resolve(machine.ctx, wish.path)
+    real = resolve(machine.ctx, wish.path)
     if machine.ctx.live:
         _check_directory(machine.ctx, wish.path, real)
         machine, mount = _holding(machine, real)
@@ -35,7 +35,7 @@ def read(machine: Machine, wish: TargetWish) -> Target:
     return _from_fstab(replace(machine, trust=True), real, wish)
 
 
-def _resolve(ctx: Context, path: str) -> str:
+def resolve(ctx: Context, path: str) -> str:
     """PATH with the links of its existing part resolved: a linked /var/crash lies where the link leads."""
     whole = ctx.path(path).resolve()
     return str(PurePosixPath("/") / whole.relative_to(ctx.root.resolve()))

@@ -9,6 +9,8 @@ from kdump_pkg.context import Context
 
 ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 """GPT type of an EFI system partition, UEFI specification, table of defined GPT partition entry types."""
+XBOOTLDR_TYPE = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
+"""That of an extended boot loader partition, Discoverable Partitions Specification."""
 KEYS = {"UUID": "ID_FS_UUID", "LABEL": "ID_FS_LABEL_ENC", "PARTUUID": "ID_PART_ENTRY_UUID"}
 KEYS |= {"PARTLABEL": "ID_PART_ENTRY_NAME"}
 
@@ -18,6 +20,12 @@ def read_record(ctx: Context, number: str) -> dict[str, str]:
     text = ctx.read_text(f"/run/udev/data/b{number}") if re.fullmatch(r"\d+:\d+", number) else None
     lines = (line[2:].partition("=") for line in (text or "").splitlines() if line.startswith("E:"))
     return {key: value for key, _, value in lines}
+
+
+def read_links(ctx: Context, number: str) -> list[str]:
+    """What udev calls it: /dev/disk/by-uuid/…, /dev/mapper/…, /dev/GROUP/VOLUME; none where udev does not run."""
+    text = ctx.read_text(f"/run/udev/data/b{number}") if re.fullmatch(r"\d+:\d+", number) else None
+    return [f"/dev/{line[2:]}" for line in (text or "").splitlines() if line.startswith("S:")]
 
 
 def records(ctx: Context) -> Iterator[tuple[str, dict[str, str]]]:
