@@ -83,6 +83,7 @@ ADDED: dict[str, str] = {
     "cma=0": "no reservation inside the reservation",
     "acpi_no_memhotplug": "memory that ACPI announces belongs to the old kernel",
     "pcie_ports=compat": "PCIe port services would use up the interrupt vectors of one CPU",
+    "nvme.max_host_mem_size_mb=0": "a drive without memory of its own would take 128 MiB; it works without, but slower",
     "mce=off": "a machine check of the old kernel must not kill the capture",
     "hest_disable": "hardware error sources are the old kernel's business",
     "nokaslr": "randomisation needs memory and protects nobody here",

@@ -31,6 +31,21 @@ def test_mounts_loads_and_saves_in_order(booted: Machine) -> None:
     ]
 
 
+def test_modules_get_their_parameters(booted: Machine) -> None:
+    """Those of the command line, as modprobe would give them; a word that looks like a pattern stays a word."""
+    booted.write(
+        "proc/cmdline", "quiet ext4.first=1 virtio_blk.a=* dm_ext4.x=1 ext4.=2 ext4 ext4.second=b,c=d nvme_core_x.z=0\n"
+    )
+    booted.write("kdump/insmod", "/m/virtio_blk.ko\n/m/nvme-core-x.ko.zst\n/m/ext4.ko\n")
+    booted.run("hooks/kdump-init")
+    root = booted.root
+    assert booted.calls("insmod") == [
+        f"insmod {root}/m/virtio_blk.ko a=*",
+        f"insmod {root}/m/nvme-core-x.ko.zst z=0",
+        f"insmod {root}/m/ext4.ko first=1 second=b,c=d",
+    ]
+
+
 def test_goes_on_when_everything_fails(booted: Machine) -> None:
     booted.shims["mount"] = booted.shims["insmod"] = "exit 1"
     booted.run("hooks/kdump-init")
