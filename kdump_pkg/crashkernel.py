@@ -101,6 +101,11 @@ def _bytes(number: str, unit: str) -> int:
     return int(number, base) * UNITS[unit.upper()]
 
 
+def ordered(given: Sequence[str]) -> tuple[str, ...]:
+    """The plain ones last: before Linux 6.17 the last one counts, and `,cma` is nothing that it knows."""
+    return tuple(sorted(given, key=lambda value: not SUFFIXED.fullmatch(value)))
+
+
 def values(cmdline: str) -> tuple[str, ...]:
     """The values of all `crashkernel=` in a command line, in their order."""
     return tuple(re.findall(rf"(?:^|[\s\"']){NAME}=([^\s\"']*)", cmdline))

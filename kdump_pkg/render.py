@@ -13,6 +13,7 @@ from kdump_pkg.model import Config, Flavour, Kernel, Level, SystemImages, Target
 from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, Option
 
 COMPRESS = {"zstd": "-z", "zlib": "-c", "lzo": "-l", "snappy": "-p", "none": ""}
+KERNEL_FACTS = ("stamp", "build_id", "problem", "init_size")
 SAFE = re.compile(r"[^\x00-\x1f\x7f'\\]*")
 
 
@@ -140,8 +141,8 @@ def _target(config: Config, number: int, target: Target) -> dict[str, str]:
 
 
 def kernel_cache(kernels: tuple[Kernel, ...]) -> bytes:
-    """Build IDs by release, so that unchanged images are not unpacked again."""
-    known = {k.release: {"stamp": k.stamp, "build_id": k.build_id, "problem": k.problem} for k in kernels if k.vmlinuz}
+    """What was found in each kernel, by release, so that unchanged ones are not unpacked again."""
+    known = {k.release: {name: getattr(k, name) for name in KERNEL_FACTS} for k in kernels if k.vmlinuz}
     return (json.dumps(known, indent=1, sort_keys=True) + "\n").encode()
 
 

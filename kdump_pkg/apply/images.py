@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from pathlib import Path
 
 from kdump_pkg import fs, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.facts.initramfs import unpacked_size
 from kdump_pkg.facts.state import read_image
 from kdump_pkg.model import BuildImage
 from kdump_pkg.render import cpio_archive
@@ -46,6 +49,14 @@ def build(ctx: Context, action: BuildImage) -> None:
         ) from None
     finally:
         tmp.unlink(missing_ok=True)
+    remember(ctx, action.fingerprint, unpacked_size(final))
+
+
+def remember(ctx: Context, fingerprint: str, unpacked: int | None, least_mib: int | None = None) -> None:
+    """Keep what is known of the image of this fingerprint, for `estimate`; without it a guess has to do there."""
+    known = {"fingerprint": fingerprint, "unpacked": unpacked, "least_mib": least_mib}
+    with contextlib.suppress(KdumpError):
+        fs.write_atomic(ctx.path(paths.IMAGE_FACTS), (json.dumps(known, sort_keys=True) + "\n").encode())
 
 
 def command(action: BuildImage, out: str) -> list[str]:

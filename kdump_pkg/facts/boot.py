@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 
 from kdump_pkg import paths
 from kdump_pkg.context import Context
+from kdump_pkg.facts.kconfig import read_kconfig
 from kdump_pkg.model import Boot, Watchdog
 
 
 def read_boot(ctx: Context) -> Boot:
     """Facts of the running kernel; nearly all None for a root, a chroot or a container: that kernel is not its own."""
-    reason = _confined(ctx) if ctx.live else f"{ctx.root} is not the running system"
+    reason = confined(ctx) if ctx.live else f"{ctx.root} is not the running system"
     if reason:
         return Boot(confined=reason, cmdline=_kernel_install_cmdline(ctx))
     memory = re.search(r"MemTotal:\s+(\d+) kB", ctx.read_text("/proc/meminfo") or "")
@@ -30,6 +29,7 @@ def read_boot(ctx: Context) -> Boot:
         efi=ctx.path(paths.EFI_VARIABLES).is_dir(),
         watchdog=_watchdog(ctx),
         memory_total=int(memory[1]) * 1024 if memory else None,
+        framebuffer=_framebuffer(ctx),
     )
 
 
@@ -37,12 +37,16 @@ def _hands_keys_over(ctx: Context, running: str) -> bool | None:
     """Whether the kernel has CONFIG_CRASH_DM_CRYPT: by its directory in configfs, else by what it was built with."""
     if ctx.path(paths.CRASH_KEYS).is_dir():
         return True
-    data = ctx.read_bytes("/proc/config.gz")
-    try:
-        text = gzip.decompress(data) if data else ctx.read_bytes(f"/boot/config-{running}")
-    except (OSError, EOFError, zlib.error):
-        return None
-    return None if text is None else b"\nCONFIG_CRASH_DM_CRYPT=y\n" in text
+    options, _ = read_kconfig(ctx, running)
+    return None if options is None else options["CRASH_DM_CRYPT"] == "y"
+
+
+def _framebuffer(ctx: Context) -> int:
+    """What the firmware's screen takes in memory once more: its driver draws into a copy (drivers/gpu/drm/sysfb)."""
+    home = "/sys/class/graphics/fb0"
+    size = re.fullmatch(r"(\d{1,5}),(\d{1,5})", ctx.read_text(f"{home}/virtual_size") or "")
+    bits = ctx.read_text(f"{home}/bits_per_pixel") or ""
+    return int(size[1]) * int(size[2]) * int(bits) // 8 if size and re.fullmatch(r"\d{1,2}", bits) else 0
 
 
 def _watchdog(ctx: Context) -> Watchdog | None:
@@ -89,7 +93,7 @@ def _lockdown(text: str | None) -> str | None:
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h
 
 
-def _confined(ctx: Context) -> str | None:
+def confined(ctx: Context) -> str | None:
     """Why a capture kernel must not be loaded from here: it would become the host's (arch-facts, section 1)."""
     try:
         namespace = ctx.path("/proc/self/ns/pid").stat().st_ino

@@ -41,9 +41,12 @@ def _read_kernel(ctx: Context, packages: Packages, release: str, known: dict[str
         pkgbase = None
     owner = _owner(packages, pkgbase or _variant(release), image)
     mark = stamp(ctx.path(image)) if image else ""
-    build_id, problem = known.get("build_id"), known.get("problem")
-    if image and want and known.get("stamp") != mark:
+    fresh = known.get("stamp") == mark
+    build_id, problem, init_size = known.get("build_id"), known.get("problem"), known.get("init_size")
+    if image and want and not fresh:
         build_id, problem = _build_id(ctx, image)
+    if image and want and not (fresh and "init_size" in known):
+        init_size = _init_size(ctx, image)
     unpacked = tuple(p for p in _debug_candidates(release, pkgbase) if ctx.is_file(p))
     return Kernel(
         release=release,
@@ -57,6 +60,7 @@ def _read_kernel(ctx: Context, packages: Packages, release: str, known: dict[str
         sources=";".join(f"{p}={stamp(ctx.path(p))}" for p in (*unpacked, *([image] if image else []))),
         system_map=next((p for p in (f"{home}/build/System.map", f"{home}/System.map") if ctx.is_file(p)), None),
         problem=problem if image else None,
+        init_size=init_size if image else None,
     )
 
 
@@ -79,6 +83,14 @@ def _build_id(ctx: Context, image: str) -> tuple[str | None, str | None]:
     return facts.build_id, None if facts.build_id else f"{image}: has no build ID"
 
 
+def _init_size(ctx: Context, image: str) -> int | None:
+    """What it takes to start; a record that an older version left doesn't say it."""
+    try:
+        return vmlinuz.read_header(ctx.path(image)).init_size
+    except BadImageError:
+        return None
+
+
 def _debug_candidates(release: str, pkgbase: str | None) -> list[str]:
     """Where unpacked kernels lie, best first: a debug package's, the headers' (arch-facts, section 3)."""
     debug = [f"/usr/src/debug/{pkgbase}/vmlinux"] if pkgbase else []
@@ -88,10 +100,12 @@ def _debug_candidates(release: str, pkgbase: str | None) -> list[str]:
 def _record(ctx: Context) -> dict[str, dict[str, Any]]:
     """What was found out before, by release; an entry of another shape counts as none."""
     entries = ctx.read_record(paths.KERNEL_CACHE)
-    return {k: v for k, v in entries.items() if isinstance(v, dict) and {type(x) for x in v.values()} <= {str, _NONE}}
+    return {k: v for k, v in entries.items() if isinstance(v, dict) and all(map(_of_its_type, v.items()))}
 
 
-_NONE = type(None)
+def _of_its_type(item: tuple[str, object]) -> bool:
+    name, value = item
+    return value is None or type(value) is (int if name == "init_size" else str)
 
 
 def read_modules(ctx: Context, release: str) -> ModuleIndex:

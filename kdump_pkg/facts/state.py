@@ -52,7 +52,16 @@ def read_image(ctx: Context, name: str) -> ImageState:
         return ImageState(name, True, readable=False)
     except OSError:
         return ImageState(name, False)
-    return ImageState(name, True, _fingerprint(head), size)
+    mark = _fingerprint(head)
+    known = ctx.read_record(paths.IMAGE_FACTS)
+    if mark is None or known.get("fingerprint") != mark:
+        return ImageState(name, True, mark, size)
+    least = _positive(known.get("least_mib"))
+    return ImageState(name, True, mark, size, unpacked=_positive(known.get("unpacked")), least_mib=least)
+
+
+def _positive(value: object) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def _fingerprint(head: bytes) -> str | None:

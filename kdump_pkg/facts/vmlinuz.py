@@ -18,7 +18,7 @@ from kdump_pkg.errors import BadImageError, CommandError
 from kdump_pkg.run import Runner
 
 LARGEST = 1 << 30  # bytes: no kernel comes near, and a hostile header can't make us read more
-HEADER = 0x250
+HEADER = 0x264
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Header:
     """First word of the version string: the release."""
     payload_offset: int
     payload_length: int
+    init_size: int | None = None
+    """Bytes that it asks for to start in: what it takes unpacked and while it unpacks itself. None before 2.10."""
 
 
 def read_header(path: Path) -> Header:
@@ -52,7 +54,8 @@ def read_header(path: Path) -> Header:
     start = (sectors + 1) * 512 + offset
     if length < 16 or start + length > size:
         raise BadImageError(f"{path}: truncated, its payload ends at {start + length} and the file at {size} bytes")
-    return Header(version, start, length)
+    (init_size,) = struct.unpack_from("<I", head, 0x260) if protocol >= 0x20A else (0,)
+    return Header(version, start, length, init_size if 0 < init_size < LARGEST else None)
 
 
 def unpack(path: Path, run: Runner) -> bytes:

@@ -29,6 +29,8 @@ class Kernel:
     system_map: str | None = None
     problem: str | None = None
     """Why vmlinuz can't be used, in one line; None when it can."""
+    init_size: int | None = None
+    """Bytes that it takes to start, as its header says."""
 
     @property
     def usable(self) -> bool:
@@ -79,6 +81,8 @@ class Boot:
     """Why a kernel must never be loaded from here ("in a chroot", "in a container"); None when it may."""
     memory_total: int | None = None
     """Bytes."""
+    framebuffer: int = 0
+    """Bytes of one screenful of the first console screen; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,10 @@ class ImageState:
     size: int = 0
     readable: bool = True
     """False for anybody but root: the image may hold secrets."""
+    unpacked: int | None = None
+    """Bytes, as measured when it was built; None for one that somebody else built, with other content."""
+    least_mib: int | None = None
+    """The smallest reservation with which a rehearsal of it captured, where `estimate --measure` has looked for it."""
 
 
 @dataclass(frozen=True)

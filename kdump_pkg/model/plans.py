@@ -147,3 +147,5 @@ class Finding:
     state: Literal["ok", "todo", "bad", "note", "unknown"]
     text: str
     remedy: str | None = None
+    evidence: str = ""
+    """Where it was read: a path, a parameter."""

@@ -97,7 +97,7 @@ class Host:
 
 def command(files: Files, controller: Controller, host: Host, mode: Mode, crashkernel: str = "") -> list[str]:
     """The machine in which the crash happens, or in which its disks are made or read."""
-    reserve = f" crashkernel={crashkernel}" if crashkernel else ""
+    reserve = "".join(f" crashkernel={value}" for value in crashkernel.split())
     return [*_machine(files, host, mode, reserve), *_disks(files.disks, controller), *host.more]
 
 

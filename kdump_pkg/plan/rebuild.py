@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kdump_pkg import paths, render
+from kdump_pkg import crashkernel, paths, render
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import (
     Action,
@@ -23,6 +23,7 @@ from kdump_pkg.model import (
 from kdump_pkg.plan import cmdline, targets
 from kdump_pkg.plan.capture import design_capture, user_owned
 from kdump_pkg.plan.debug import plan_debug
+from kdump_pkg.plan.estimate import estimate
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def load_obstacle(facts: Facts) -> str | None:
     if boot.crash_size == 0:
         if "crashkernel=" in (boot.cmdline or ""):
             return "crashkernel= is on the command line but reserved nothing; ask for less memory and reboot"
-        return "no memory is reserved: add crashkernel=256M to the kernel command line and reboot"
+        return "no memory is reserved: run kdump-pkg setup, and reboot"
     if boot.load_disabled and not boot.crash_loaded:
         return "kernel.kexec_load_disabled is 1 until the next reboot; take it out of /etc/sysctl.d and reboot"
     if boot.load_disabled:
@@ -179,18 +180,15 @@ def _key_names(capture: Capture) -> str:
 
 def _argon2(capture: Capture, facts: Facts) -> list[str]:
     """What a passphrase costs, said before it is needed: Argon2 takes its memory from the reservation."""
-    needed = targets.argon2_kib(facts, capture.targets) >> 10
+    argon2 = targets.argon2_kib(facts, capture.targets) >> 10
     size = (facts.boot.crash_size or 0) >> 20
-    if not needed or not size or size >= needed + ROOM_FOR_CAPTURE:
+    need = estimate(facts, capture, None)
+    if not argon2 or not size or size >= need.need_mib:
         return []
     return [
-        f"a passphrase can't be checked in a reservation of {size} MiB, Argon2 alone takes {needed} MiB; "
-        f"crashkernel={needed + ROOM_FOR_CAPTURE}M, or a target that isn't encrypted, or a key that can be handed over"
+        f"a passphrase can't be checked in a reservation of {size} MiB, Argon2 alone takes {argon2} MiB; "
+        f"{crashkernel.text(need.values)}, or a target that isn't encrypted, or a key that can be handed over"
     ]
-
-
-ROOM_FOR_CAPTURE = 160
-"""MiB for kernel, image and everything else, where cryptsetup is in the image."""
 
 
 def _without_capture(config: Config, facts: Facts, scope: Scope) -> Plan:

@@ -18,6 +18,9 @@ from kdump_pkg.plan.modules import insmod_order
 from kdump_pkg.plan.rebuild import load_methods
 from kdump_pkg.plan.scratch import SPARE_MIB, Volume
 
+VALUE = r"[0-9A-Za-z,:@-]+"
+"""What may come after `crashkernel=`."""
+
 
 class Directory(Protocol):
     """A path, as far as it matters here: nothing in this module touches it."""
@@ -31,6 +34,7 @@ class Wish:
 
     memory_mib: int = 1024
     crashkernel: str = "256M"
+    """One value, or several with blanks between them: `64M,cma 72M`."""
     timeout_s: int = 600
     keep: Directory | None = None
     type_passphrase: bool = False
@@ -157,7 +161,7 @@ def _files(wish: Wish, faults: Faults, capture: Capture) -> tuple[cpio.File, ...
 
 
 def _check(wish: Wish) -> None:
-    if not re.fullmatch(r"[0-9A-Za-z,:@-]+", wish.crashkernel):
+    if not re.fullmatch(rf"{VALUE}(?: {VALUE})*", wish.crashkernel):
         raise KdumpError(f"--crashkernel {wish.crashkernel}: not a size", hint="for example 256M")
     if wish.memory_mib < 256:
         raise KdumpError(f"--memory {wish.memory_mib}: too little for a kernel and a reservation", hint="256 or more")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdump_pkg import crashkernel
 from kdump_pkg.model import Capture
 from kdump_pkg.plan.console import Console, ends
 from kdump_pkg.plan.machine import Accelerator
@@ -226,10 +227,11 @@ def _failure(rehearsal: Rehearsal, ran: Ran, best: Dump | None, read: Read) -> t
 def _refused(rehearsal: Rehearsal, console: Console) -> tuple[str | None, str | None]:
     """What stopped it before the crash."""
     wish, words = rehearsal.wish, console.refused or ""
+    asked = crashkernel.text(wish.crashkernel.split())
     if console.reserved == 0:
-        return f"crashkernel={wish.crashkernel} reserved nothing in a machine of {wish.memory_mib} MiB", None
+        return f"{asked} reserved nothing in a machine of {wish.memory_mib} MiB", None
     if re.search(NO_PLACE, words):
-        return f"crashkernel={wish.crashkernel} has no place for the capture kernel; reserve more", words
+        return f"{asked} has no place for the capture kernel; reserve more", words
     return words, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
@@ -244,6 +245,36 @@ def test_root_without_proc(ctx: Context, runner: FakeRunner, root: Path) -> None
     with pytest.raises(images.BuildError, match="has no /proc"):
         images.build(ctx, build())
     assert not runner.calls
+
+
+def test_what_a_build_measures(ctx: Context, runner: FakeRunner, root: Path, boot: Path) -> None:
+    whole = cpio_archive("init", b"x" * 5000)
+    runner.answers["dracut"] = lambda call: out(root, call).write_bytes(gzip.compress(whole)) * 0
+    images.build(ctx, build("dracut"))
+    found = read_image(ctx, IMAGE)
+    assert found.unpacked is not None and len(whole) < found.unpacked < len(whole) + 1024
+    images.remember(ctx, MARK, found.unpacked, 76)
+    assert read_image(ctx, IMAGE).least_mib == 76
+    images.build(ctx, build("dracut"))
+    assert read_image(ctx, IMAGE).least_mib is None, "a new image is to be measured anew"
+
+
+def test_an_image_that_can_not_be_measured_is_built_all_the_same(
+    ctx: Context, runner: FakeRunner, root: Path, boot: Path
+) -> None:
+    runner.answers["mkinitcpio"] = lambda call: out(root, call).write_bytes(NEW) * 0
+    make_tree(root, {paths.IMAGE_FACTS: json.dumps({"fingerprint": MARK, "unpacked": 7})})
+    images.build(ctx, build())
+    assert read_image(ctx, IMAGE).unpacked is None
+
+
+def test_a_measure_that_can_not_be_kept_fails_no_build(
+    ctx: Context, runner: FakeRunner, root: Path, boot: Path
+) -> None:
+    make_tree(root, {paths.STATE: "a file"})
+    runner.answers["mkinitcpio"] = lambda call: out(root, call).write_bytes(NEW) * 0
+    images.build(ctx, build())
+    assert read_image(ctx, IMAGE).fingerprint == MARK
 
 
 # --- kexec --------------------------------------------------------------------------------------------------------

@@ -91,3 +91,17 @@ def test_values(cmdline: str, values: tuple[str, ...]) -> None:
 def test_text_and_values_are_each_others_opposite() -> None:
     assert crashkernel.text(("96M", "512M,cma")) == "crashkernel=96M crashkernel=512M,cma"
     assert crashkernel.values(crashkernel.text(("96M", "512M,cma"))) == ("96M", "512M,cma")
+
+
+@pytest.mark.parametrize(
+    ("given", "ordered"),
+    [
+        (("88M", "128M,cma"), ("128M,cma", "88M")),
+        (("128M,cma", "88M"), ("128M,cma", "88M")),
+        (("1G,high", "128M,low"), ("1G,high", "128M,low")),
+        (("2G-4G:128M,4G-:192M", "64M,cma"), ("64M,cma", "2G-4G:128M,4G-:192M")),
+    ],
+)
+def test_the_plain_one_comes_last(given: tuple[str, ...], ordered: tuple[str, ...]) -> None:
+    """Tried: 6.12 reserves nothing for `crashkernel=76M crashkernel=64M,cma`, and 76 MiB the other way round."""
+    assert crashkernel.ordered(given) == ordered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -261,3 +262,38 @@ def test_odd_entries_of_the_database(ctx: Context, root: Path) -> None:
     packages = alpm._Files(ctx)
     assert packages.version("linux") == "6.12-1"
     assert packages.owns("linux", "/usr/bin/x")
+
+
+def sized(size: int) -> bytes:
+    image = bytearray(bzimage())
+    struct.pack_into("<I", image, 0x260, size)
+    return bytes(image)
+
+
+def test_what_a_kernel_takes_to_start(ctx: Context, root: Path) -> None:
+    make_tree(root, kernel_tree(NEW, image=sized(50 << 20)) | kernel_tree(OLD, image=b"broken"))
+    sizes = {k.release: k.init_size for k in read(ctx)}
+    assert sizes == {NEW: 50 << 20, OLD: None}
+
+
+def test_it_is_kept_with_the_build_id(ctx: Context, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tree(root, kernel_tree(NEW, image=sized(50 << 20)))
+    first = read(ctx)
+    cache = render.kernel_cache(first)
+    make_tree(root, {paths.KERNEL_CACHE: cache})
+    monkeypatch.setattr(kernels, "_init_size", lambda *a: pytest.fail("read again"))
+    assert read(ctx) == first
+    monkeypatch.undo()
+    older = {NEW: {k: v for k, v in json.loads(cache)[NEW].items() if k != "init_size"}}
+    make_tree(root, {paths.KERNEL_CACHE: json.dumps(older)})
+    monkeypatch.setattr(kernels, "_build_id", lambda *a: pytest.fail("unpacked again"))
+    assert read(ctx) == first, "what an older version wrote lacks nothing but this"
+
+
+@pytest.mark.parametrize("value", ["1", 1.5, True, [1]])
+def test_a_record_with_a_wrong_size_counts_as_none(ctx: Context, root: Path, value: object) -> None:
+    make_tree(root, kernel_tree(NEW, image=sized(50 << 20)))
+    known = json.loads(render.kernel_cache(read(ctx)))
+    known[NEW]["init_size"] = value
+    make_tree(root, {paths.KERNEL_CACHE: json.dumps(known)})
+    assert read(ctx)[0].init_size == 50 << 20

@@ -291,3 +291,31 @@ def test_collect_of_an_empty_root(ctx: Context) -> None:
     assert found.kernels == ()
     assert found.targets[0].problem
     assert found.images.problem
+
+
+# --- what is known of the image -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "unpacked", "least"),
+    [
+        ({"fingerprint": MARK, "unpacked": 7_290_880, "least_mib": 76}, 7_290_880, 76),
+        ({"fingerprint": MARK, "unpacked": 7_290_880}, 7_290_880, None),
+        ({"fingerprint": "cd" * 32, "unpacked": 7_290_880, "least_mib": 76}, None, None),
+        ({"fingerprint": MARK, "unpacked": None, "least_mib": 0}, None, None),
+        ({"fingerprint": MARK, "unpacked": True, "least_mib": "76"}, None, None),
+        ({"fingerprint": MARK, "unpacked": -5, "least_mib": 7.5}, None, None),
+        ([], None, None),
+    ],
+)
+def test_what_was_measured_of_an_image(
+    ctx: Context, root: Path, known: object, unpacked: int | None, least: int | None
+) -> None:
+    make_tree(root, {IMAGE: GOOD, paths.IMAGE_FACTS: json.dumps(known)})
+    found = state.read_image(ctx, IMAGE)
+    assert (found.unpacked, found.least_mib) == (unpacked, least)
+
+
+def test_an_image_without_our_mark_is_not_the_one_that_was_measured(ctx: Context, root: Path) -> None:
+    make_tree(root, {IMAGE: b"junk", paths.IMAGE_FACTS: json.dumps({"unpacked": 5})})
+    assert state.read_image(ctx, IMAGE).unpacked is None

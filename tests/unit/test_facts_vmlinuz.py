@@ -171,3 +171,23 @@ def test_property_flipped_bytes_never_surprise(root: Path, data: st.DataObject) 
         assert unpack(root, bytes(image)).startswith(b"\x7fELF")
     except BadImageError as error:
         assert error.message.isprintable()
+
+
+def with_init_size(size: int, protocol: int = 0x20F) -> bytes:
+    image = bytearray(bzimage(protocol=protocol))
+    struct.pack_into("<I", image, 0x260, size)
+    return bytes(image)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (with_init_size(58_580_992), 58_580_992),
+        (with_init_size(58_580_992, 0x209), None),  # the field came with 2.10
+        (with_init_size(0), None),
+        (with_init_size(0xFFFFFFFF), None),
+    ],
+)
+def test_what_it_takes_to_start(root: Path, data: bytes, size: int | None) -> None:
+    (root / "vmlinuz").write_bytes(data)
+    assert vmlinuz.read_header(root / "vmlinuz").init_size == size

@@ -268,7 +268,7 @@ def test_what_is_armed_stays_when_nothing_can_be_designed() -> None:
     [
         pytest.param({"crash_size": None}, "CONFIG_CRASH_DUMP", id="no crash support"),
         pytest.param({"crash_size": 0}, "reserved nothing", id="crashkernel= without effect"),
-        pytest.param({"crash_size": 0, "cmdline": "quiet"}, "add crashkernel=256M", id="no crashkernel="),
+        pytest.param({"crash_size": 0, "cmdline": "quiet"}, "run kdump-pkg setup", id="no crashkernel="),
         pytest.param({"load_disabled": True}, "kexec_load_disabled is 1 until", id="disabled"),
         pytest.param({"load_disabled": True, "crash_loaded": True}, "what is loaded stays", id="disabled, loaded"),
     ],

@@ -135,6 +135,8 @@ def test_the_running_kernel_crashes_and_the_chosen_one_captures() -> None:
         (lambda: dataclasses.replace(armed(), image=ImageState(IMAGE, True, "0" * 64, 1)), plan.Wish(), "is stale"),
         (lambda: armed(), plan.Wish(crashkernel="256M root=/dev/sda"), "not a size"),
         (lambda: armed(), plan.Wish(crashkernel=""), "not a size"),
+        (lambda: armed(), plan.Wish(crashkernel="64M  64M,cma"), "not a size"),
+        (lambda: armed(), plan.Wish(crashkernel="64M 64M,cma\tx"), "not a size"),
         (lambda: armed(), plan.Wish(memory_mib=64), "too little"),
         (lambda: armed(), plan.Wish(timeout_s=0), "not a time"),
         (lambda: fakes.facts(tools={}), plan.Wish(), "makedumpfile is not installed"),
@@ -174,6 +176,15 @@ def test_the_machine(accelerator: machine.Accelerator, cpu: str) -> None:
     assert "file=/c,readonly=on -device" in line
     assert argv[-2:] == ["-device", "i6300esb"]
     assert "virtio-blk-pci,drive=disk1" in argv
+
+
+def test_a_reservation_of_several_words() -> None:
+    """Each is a parameter of its own, in its order: a kernel that doesn't know `,cma` takes the last one."""
+    wish = designed(plan.Wish(crashkernel="64M,cma 72M")).wish
+    host = machine.Host("tcg", "max", 512)
+    argv = machine.command(machine.Files("/k", "/i"), machine.CONTROLLERS[0], host, "crash", wish.crashkernel)
+    words = argv[argv.index("-append") + 1].split()
+    assert [word for word in words if "crashkernel" in word] == ["crashkernel=64M,cma", "crashkernel=72M"]
 
 
 @pytest.mark.parametrize("controller", machine.CONTROLLERS, ids=lambda c: c.name)

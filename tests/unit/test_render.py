@@ -190,11 +190,11 @@ def test_checksum_tells_edits(data: bytes, ctx: Context, root: Path) -> None:
 
 
 def test_kernel_cache() -> None:
-    have = (kernel(), kernel("6.1", vmlinuz=None), kernel("6.2", problem="broken", build_id=None))
+    have = (kernel(init_size=5), kernel("6.1", vmlinuz=None), kernel("6.2", problem="broken", build_id=None))
     cache = json.loads(render.kernel_cache(have))
     assert cache == {
-        kernel().release: {"build_id": BUILD_ID, "problem": None, "stamp": "1:1"},
-        "6.2": {"build_id": None, "problem": "broken", "stamp": "1:1"},
+        kernel().release: {"build_id": BUILD_ID, "problem": None, "stamp": "1:1", "init_size": 5},
+        "6.2": {"build_id": None, "problem": "broken", "stamp": "1:1", "init_size": None},
     }
     assert render.kernel_cache(have) == render.kernel_cache(tuple(reversed(have)))
 
