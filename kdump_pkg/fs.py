@@ -44,6 +44,49 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         tmp.unlink(missing_ok=True)
 
 
+def rewrite(path: Path, data: bytes) -> None:
+    """Replace the content of somebody's file by DATA, whole or not at all; its mode, owner and attributes stay.
+
+    A symlink stays one: what it leads to is replaced. A file that isn't there is made.
+    """
+    real = Path(os.path.realpath(path))
+    try:
+        facts = real.stat()
+    except FileNotFoundError:
+        write_atomic(real, data)
+        return
+    except OSError as error:
+        raise _explained(path, error) from None
+    tmp = temporary(real)
+    try:
+        check_space(real.parent, len(data))
+        tmp.unlink(missing_ok=True)
+        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            _take_after(file.fileno(), real, facts)
+            os.fsync(file.fileno())
+        commit(tmp, real, synced=True)
+    except OSError as error:
+        raise _explained(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):  # a file system that has become read-only meanwhile
+            tmp.unlink(missing_ok=True)
+
+
+def _take_after(fd: int, model: Path, facts: os.stat_result) -> None:
+    """Owner, mode and extended attributes of another file; vfat has none of its own and refuses what differs."""
+    mine = os.fstat(fd)
+    if (mine.st_uid, mine.st_gid) != (facts.st_uid, facts.st_gid):
+        os.fchown(fd, facts.st_uid, facts.st_gid)
+    if stat.S_IMODE(mine.st_mode) != stat.S_IMODE(facts.st_mode):
+        os.fchmod(fd, stat.S_IMODE(facts.st_mode))
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(model):
+            os.setxattr(fd, name, os.getxattr(model, name))
+
+
 def commit(tmp: Path, path: Path, *, synced: bool = False) -> None:
     """Give the finished file TMP its real name, so that a power cut leaves the old file or the new one."""
     try:
@@ -102,6 +145,18 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
         try:
             os.pwrite(fd, data, offset)
             os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _explained(path, error) from None
+
+
+def feed(path: Path, data: bytes) -> None:
+    """Hand DATA, in one write, to what is no file on a disk: a device, a switch in /proc or /sys."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.write(fd, data)
         finally:
             os.close(fd)
     except OSError as error:
@@ -268,10 +323,20 @@ def _copy_range(source: int, target: int, offset: int, count: int) -> None:
         count -= len(data)
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a directory of ours with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
+def remove_tree(path: Path, keep: str = "") -> None:
+    """Remove a directory of ours with all that is in it, but for the file that is called KEEP."""
+    if not path.is_dir() or path.is_symlink():
+        return
+    if not keep or not os.path.lexists(path / keep):
         shutil.rmtree(path)
+        return
+    for entry in path.iterdir():
+        if entry.name == keep:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _explained(path: Path, error: OSError) -> KdumpError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from kdump_pkg import config as configuration
 from kdump_pkg import fs, paths
@@ -13,10 +15,15 @@ from kdump_pkg.errors import ConfigError, KdumpError
 from kdump_pkg.facts import collect
 from kdump_pkg.facts.boot import read_boot
 from kdump_pkg.facts.kernels import read_modules
+from kdump_pkg.facts.state import read_own_file
 from kdump_pkg.model import Config, Facts, Plan, Unload
+from kdump_pkg.model.setup import Record, load
 from kdump_pkg.plan.kernel import choose
 from kdump_pkg.plan.rebuild import Scope, plan_rebuild
 from kdump_pkg.plan.remove import plan_remove
+
+if TYPE_CHECKING:
+    from kdump_pkg.plan.status import Status
 
 WAIT = 60  # seconds that a hook or the unit waits for another kdump-pkg: an image build takes up to ten
 
@@ -42,6 +49,15 @@ def read_facts(ctx: Context, config: Config) -> Facts:
     return replace(facts, modules=read_modules(ctx, release))
 
 
+def read_status(ctx: Context, config: Config) -> Status:
+    """What is so, and what is to be done; changes nothing."""
+    from kdump_pkg.facts.health import read_health  # of no use to hooks, which have to be fast
+    from kdump_pkg.plan.status import plan_status
+
+    facts = read_facts(ctx, config)
+    return plan_status(config, facts, plan_rebuild(config, facts), read_health(ctx, config, facts))
+
+
 def rebuild(ctx: Context, config: Config, scope: Scope, report: Reporter, *, wait: float = 0) -> Outcome:
     """Make the machine what the configuration asks for."""
     return carry_out(ctx, lambda: plan_rebuild(config, read_facts(ctx, config), scope), report, wait=wait)
@@ -53,9 +69,21 @@ def remove(ctx: Context, report: Reporter) -> Outcome:
         config = configuration.load(ctx)
     except ConfigError:
         config = Config()
-    outcome = carry_out(ctx, lambda: plan_remove(collect(ctx, config)), report, wait=WAIT)
+
+    def make() -> Plan:
+        return plan_remove(collect(ctx, config), read_own_file(ctx, paths.SYSCTL), _read_setup(ctx))
+
+    outcome = carry_out(ctx, make, report, wait=WAIT)
     ctx.path(paths.LOCK).unlink(missing_ok=True)
     return outcome
+
+
+def _read_setup(ctx: Context) -> Record | None:
+    """What setup did; one that is damaged tells nothing, and stays."""
+    data = ctx.read_bytes(paths.SETUP)
+    with contextlib.suppress(KdumpError):
+        return load(data) if data is not None else None
+    return None
 
 
 def plan_unload(ctx: Context) -> Plan:

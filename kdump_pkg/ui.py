@@ -56,6 +56,42 @@ def ask(prompt: str) -> str:
     return line
 
 
+def interactive() -> bool:
+    """Whether somebody sits there to be asked."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str) -> bool:
+    """Ask as pacman does: Enter means yes, the end of the input doesn't."""
+    print(f"{_paint(sys.stdout, 'blue', '::')} {question} [Y/n] ", end="", flush=True)  # noqa: T201
+    answer = sys.stdin.readline()
+    return answer != "" and answer.strip().lower() in ("", "y", "yes")
+
+
+def typed(question: str, word: str) -> bool:
+    """Ask for a whole word, where Enter alone would be too easy."""
+    print(f"{_paint(sys.stdout, 'blue', '::')} {question} ", end="", flush=True)  # noqa: T201
+    return sys.stdin.readline().strip() == word
+
+
+def pick(question: str, choices: Sequence[str]) -> int | None:
+    """Ask for one of several by its number, with none that Enter would take; None where none was picked."""
+    print(f"{_paint(sys.stdout, 'blue', '::')} {question}")  # noqa: T201
+    for number, choice in enumerate(choices, 1):
+        print(f"   {number}) {choice}")  # noqa: T201
+    print("\nEnter a number: ", end="", flush=True)  # noqa: T201
+    answer = sys.stdin.readline().strip()
+    return int(answer) - 1 if answer.isdecimal() and 0 < int(answer) <= len(choices) else None
+
+
+def diff(text: str) -> None:
+    """A unified diff, with what goes in red and what comes in green on a terminal."""
+    colours = {"+": "green", "-": "red", "@": "blue"}
+    for line in text.splitlines():
+        colour = colours.get(line[:1])
+        out(_paint(sys.stdout, colour, line) if colour else line)
+
+
 def out(text: str) -> None:
     """Data, on stdout and nothing else."""
     print(text, flush=True)  # noqa: T201

@@ -96,7 +96,7 @@ def _perform(ctx: Context, action: Action, report: Reporter) -> None:
 def _remove(ctx: Context, name: str) -> None:
     path = ctx.path(name, follow=False)
     if name in OURS:
-        fs.remove_tree(path)
+        fs.remove_tree(path, keep=PurePosixPath(paths.SETUP).name)  # a boot loader may still have what setup put in
         return
     fs.remove(path)
     if PurePosixPath(name).is_relative_to(paths.DEBUG_MODULES):

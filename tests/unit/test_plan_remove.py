@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kdump_pkg import paths
 from kdump_pkg.model import DebugKernel, DropDebug, ImageState, Loaded, OwnFile, Remove, Unload
+from kdump_pkg.model.setup import Record, Recorded, Version
 from kdump_pkg.plan.remove import plan_remove
 from tests.fakes import facts, live_boot
 
@@ -47,6 +49,26 @@ def test_never_unloads_what_is_not_ours() -> None:
         plan = plan_remove(replace(FULL, boot=live_boot(**{"crash_loaded": True, **changes})))
         assert not any(isinstance(a, Unload) for a in plan.actions)
     assert not any(isinstance(a, Unload) for a in plan_remove(replace(FULL, loaded=None)).actions)
+
+
+SYSCTL = OwnFile("/etc/sysctl.d/99-kdump-pkg.conf", b"x")
+
+
+def test_what_setup_did() -> None:
+    """Panics are no use without a capture kernel; boot loaders are left to their owner, who is told."""
+    plan = plan_remove(FULL, SYSCTL)
+    assert SYSCTL.path in [a.path for a in plan.actions if isinstance(a, Remove)]
+    plan = plan_remove(FULL, replace(SYSCTL, pristine=False))
+    assert plan.warnings == (f"{SYSCTL.path} was edited and stays",)
+    file = Recorded("/etc/default/grub", "grub", b"", (Version(b"x"),))
+    plan = plan_remove(FULL, setup=Record("grub", ("256M",), (file, replace(file, path="/b"))))
+    (warning,) = plan.warnings
+    assert warning.startswith("crashkernel= stays in /etc/default/grub, /b: take it out by hand")
+    assert paths.SETUP not in [a.path for a in plan.actions if isinstance(a, Remove)]
+    plan = plan_remove(FULL, setup=Record("grub", ("256M",), units=("kdump.service",)))
+    assert not plan.warnings
+    removed = [a.path for a in plan.actions if isinstance(a, Remove)]
+    assert removed.index(paths.SETUP) < removed.index(paths.STATE)
 
 
 def test_dumps_stay() -> None:

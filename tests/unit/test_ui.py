@@ -112,4 +112,23 @@ def test_table(rows: list[tuple[str, ...]], text: str) -> None:
 
 
 def test_findings_as_json() -> None:
-    assert ui.plain(Finding("a", "ok", "b")) == {"part": "a", "state": "ok", "text": "b", "remedy": None}
+    plain = {"part": "a", "state": "ok", "text": "b", "remedy": None, "evidence": "c"}
+    assert ui.plain(Finding("a", "ok", "b", evidence="c")) == plain
+
+
+def test_diff_in_colours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ui.diff("--- a\n+++ a\n@@ -1 +1 @@\n x\n-y\n+z")
+    assert capsys.readouterr().out == "--- a\n+++ a\n@@ -1 +1 @@\n x\n-y\n+z\n"
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    ui.diff(" x\n-y\n+z")
+    assert terminal.getvalue() == " x\n\033[1;31m-y\033[0m\n\033[1;32m+z\033[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "picked"),
+    [("1\n", 0), (" 2 \n", 1), ("3\n", None), ("0\n", None), ("\n", None), ("", None), ("²\n", None)],
+)
+def test_pick(monkeypatch: pytest.MonkeyPatch, typed: str, picked: int | None) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    assert ui.pick("Which?", ["a", "b"]) == picked
