@@ -8,17 +8,20 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from kdump_pkg import __version__, reconcile, ui
 from kdump_pkg import config as configuration
 from kdump_pkg.apply import Reporter, describe
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError, missing_module
-from kdump_pkg.model import Plan
+from kdump_pkg.model import Finding, Plan
+from kdump_pkg.model.bootloader import LoaderName
 from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
-from kdump_pkg.plan.status import Status, bad_config_status, plan_status
+from kdump_pkg.plan.status import Status, bad_config_status
 
+WIDTH = 120
 EXIT_CODES = {0: "done", 1: "failed", 2: "wrong usage", 3: "`status` found something to do"}
 
 
@@ -108,10 +111,9 @@ def _status(ctx: Context, args: argparse.Namespace) -> int:
     except ConfigError as error:
         status = bad_config_status(error.problems)
     else:
-        facts = reconcile.read_facts(ctx, config)
-        status = plan_status(config, facts, plan_rebuild(config, facts))
+        status = reconcile.read_status(ctx, config)
     if args.json:
-        ui.out_json({"version": 1, **ui.plain(status), "todo": status.todo})
+        ui.out_json({"version": 2, **ui.plain(status), "todo": status.todo})
     else:
         _print_status(status)
     return 3 if status.todo else 0
@@ -119,10 +121,21 @@ def _status(ctx: Context, args: argparse.Namespace) -> int:
 
 def _print_status(status: Status) -> None:
     ui.out(status.verdict)
-    for line in ui.table([("", f.part, f.state, f.text) for f in status.findings]).splitlines():
+    room = WIDTH - len(ui.table([("", f.part, f.state, "|") for f in status.findings]).splitlines()[-1])
+    for line in ui.table([("", f.part, f.state, _told(f, room)) for f in status.findings]).splitlines():
         ui.out(line)
     for remedy in dict.fromkeys(f.remedy for f in status.findings if f.remedy and f.state in ("todo", "bad")):
         ui.out(f"  to do: {remedy}")
+
+
+def _told(finding: Finding, room: int) -> str:
+    """Its text, where it was read unless the text says so or ROOM is short, and the remedy where that is but advice."""
+    text, evidence = finding.text, finding.evidence
+    advice = f": {finding.remedy}" if finding.remedy and finding.state in ("note", "unknown") else ""
+    if evidence and evidence not in text:
+        proved = f"{text[:-1]}; {evidence})" if text.endswith(")") else f"{text} ({evidence})"
+        text = proved if len(proved) + len(advice) <= room else text
+    return f"{text}{advice}"
 
 
 def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:
@@ -249,6 +262,52 @@ def _decrypt(ctx: Context, args: argparse.Namespace) -> int:
     return dumps.decrypt(ctx, args.dump, args.identity, args.output)
 
 
+def _setup_arguments(parser: argparse.ArgumentParser) -> None:
+    _root(parser)
+    _json(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, as a diff")
+    parser.add_argument("--yes", action="store_true", help="don't ask")
+    parser.add_argument("--undo", action="store_true", help="take back what setup has changed")
+    parser.add_argument(
+        "--loader", metavar="LOADER", choices=get_args(LoaderName), help="boot loader to set up, where several are here"
+    )
+    parser.add_argument("--crashkernel", metavar="SIZE", help="reserve so much, whatever is reserved now")
+    text = "let an oops or a hang become a panic, which is saved, by a file in /etc/sysctl.d"
+    parser.add_argument("--panic-on-hang", action="store_true", help=text)
+
+
+def _setup(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import setup
+
+    if not args.dry_run:
+        _need_root()
+    values = tuple((args.crashkernel or "").split())
+    wish = setup.Wish(args.loader, values, undo=args.undo, panic_on_hang=args.panic_on_hang)
+    return setup.setup(ctx, wish, dry_run=args.dry_run, yes=args.yes, as_json=args.json)
+
+
+def _estimate_arguments(parser: argparse.ArgumentParser) -> None:
+    _root(parser)
+    _json(parser)
+    parser.add_argument("--measure", action="store_true", help="find the smallest that captures, by rehearsing")
+    parser.add_argument("--shrink", action="store_true", help="give back now what is reserved in excess, until reboot")
+
+
+def _estimate(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import estimate
+
+    if args.shrink:
+        _need_root()
+    return estimate.estimate(ctx, measure=args.measure, shrink=args.shrink, as_json=args.json)
+
+
+def _test(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg import crash_test
+
+    _need_root()
+    return crash_test.crash(ctx)
+
+
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise KdumpError("only root can do this", hint="run it with sudo")
@@ -259,7 +318,10 @@ VERBS: tuple[Verb, ...] = (
     Verb("rebuild", "make configuration, preset, image and load what they should be", _rebuild, _rebuild_arguments),
     Verb("load", "load the capture kernel", _load, _load_arguments),
     Verb("unload", "take the capture kernel out; a crash saves nothing then", _unload),
+    Verb("setup", "reserve memory in the boot loader's configuration and enable the units", _setup, _setup_arguments),
+    Verb("estimate", "say how much memory to reserve, and why", _estimate, _estimate_arguments),
     Verb("rehearse", "crash kernel, image and command line in a virtual machine", _rehearse, _rehearse_arguments),
+    Verb("test", "crash this machine on purpose, to see that it is saved", _test),
     Verb("prune", "remove dumps by the rules of the configuration", _prune, _prune_arguments),
     Verb("collect", "gather what a failed capture left behind, then prune", _collect, _status_arguments),
     Verb("decrypt", "make readable files of an encrypted dump", _decrypt, _decrypt_arguments),

@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from kdump_pkg import config as configuration
-from kdump_pkg import fs, paths, reconcile, ui
+from kdump_pkg import crash_test, fs, paths, reconcile, ui
 from kdump_pkg.apply import Reporter, describe
 from kdump_pkg.apply import decrypt as opening
 from kdump_pkg.apply import trace as traces
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import dumps, storage, trace
-from kdump_pkg.model import Config, Dump, Plan, RemoveDump, Retention, Trace
+from kdump_pkg.facts.dumps import Place
+from kdump_pkg.model import Config, Dump, Plan, RemoveDump, Trace
+from kdump_pkg.model.health import CrashTest
 from kdump_pkg.plan import retention
-from kdump_pkg.plan.status import moment
-
-
-@dataclass(frozen=True)
-class Place:
-    """The directory of a target's dumps on this system, and what may stay there."""
-
-    directory: str
-    rules: Retention
+from kdump_pkg.plan.checks import moment
 
 
 def places(ctx: Context, config: Config) -> tuple[Place, ...]:
-    """Of every target that is mounted; two that lead to the same directory are one, with the rules of the first."""
-    found: dict[tuple[int, int], Place] = {}
-    for wish, target in zip(config.targets, storage.read_targets(ctx, config), strict=True):
-        directory = target.mounted or (wish.path if wish.name == "root" else "")
-        try:
-            facts = ctx.path(directory).stat()
-        except (OSError, KdumpError):
-            continue
-        found.setdefault((facts.st_dev, facts.st_ino), Place(directory, target.retention))
-    return tuple(found.values())
+    """Where dumps are on this system."""
+    return dumps.places(ctx, config, storage.read_targets(ctx, config))
 
 
 def plan_prune(ctx: Context, config: Config) -> Plan:
@@ -77,9 +62,13 @@ def collect(ctx: Context, *, as_json: bool) -> int:
     with fs.lock(ctx.path(paths.LOCK), wait=reconcile.WAIT):
         new = gather(ctx, report)
     config = configuration.load(ctx)  # a bad one must not keep the traces from being gathered
+    with fs.lock(ctx.path(paths.LOCK), wait=reconcile.WAIT):
+        test = crash_test.settle(ctx, places(ctx, config))
+    if test:
+        report(_told_of(test))
     outcome = reconcile.carry_out(ctx, lambda: plan_prune(ctx, config), report, wait=reconcile.WAIT)
     if as_json:
-        ui.out_json({"traces": new, **_told(outcome)})
+        ui.out_json({"traces": new, "test": test, **_told(outcome)})
     return _exit_code(outcome.failures)
 
 
@@ -95,6 +84,12 @@ def gather(ctx: Context, report: Callable[[str], None]) -> tuple[Trace, ...]:
     for place in traces.clear(ctx):
         report(f"cleared for the next one: {place}")
     return new
+
+
+def _told_of(test: CrashTest) -> str:
+    if test.result == "saved":
+        return f"the crash test {test.id} was saved: {test.dump}"
+    return f"the crash test {test.id} was lost: {test.reason}"
 
 
 def _told(outcome: reconcile.Outcome) -> dict[str, object]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import contextlib
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kdump_pkg import cpio, ui
+from kdump_pkg import cpio, fs, paths, ui
 from kdump_pkg.apply import rehearsal as stage
 from kdump_pkg.apply import scratch as disks
 from kdump_pkg.context import Context
+from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import kernels
+from kdump_pkg.facts.records import read_rehearsed
 from kdump_pkg.model import Config, Facts
+from kdump_pkg.model.health import Rehearsed
 from kdump_pkg.plan import console, first_stage, gpt, machine, scratch
 from kdump_pkg.plan import rehearsal as plan
 from kdump_pkg.plan.rehearsal import Rehearsal, Wish
@@ -41,7 +46,35 @@ def rehearse(ctx: Context, config: Config, facts: Facts, wish: Wish) -> Verdict:
             logs = [work / "console.log", work / "read.log"]
             disks.keep([*logs, work / "targets", *(Path(disk.path) for disk in made.disks)], keep)
             _point_to(keep, rehearsal, verdict)
+    record(ctx, rehearsal, verdict)
     return replace(verdict, kept=str(keep) if keep else None)
+
+
+def record(ctx: Context, rehearsal: Rehearsal, verdict: Verdict) -> None:
+    """Keep the result for `status` and `estimate`, where we may write; a rehearsal never fails for it.
+
+    One that failed with less memory than the last one that captured says nothing against that. One whose disks or
+    whose power were played with says nothing at all.
+    """
+    wish, last = rehearsal.wish, read_rehearsed(ctx)
+    now = Rehearsed(
+        time=int(ctx.clock()),
+        fingerprint=rehearsal.capture.fingerprint,
+        release=rehearsal.capture.kernel.release,
+        crashkernel=verdict.crashkernel,
+        captured=verdict.captured,
+        reason=verdict.reason or "",
+        reserved=verdict.reserved_bytes or 0,
+        least_kib=verdict.min_available_kib,
+        seconds=verdict.seconds_panic_to_reboot if verdict.accelerator == "kvm" else None,  # else it is no measure
+    )
+    if wish.disks or wish.break_target or wish.kill_after:
+        return
+    same = last is not None and last.captured and last.fingerprint == now.fingerprint
+    if last is not None and same and not now.captured and now.reserved < last.reserved:
+        return
+    with contextlib.suppress(OSError, KdumpError):
+        fs.write_atomic(ctx.path(paths.REHEARSED), json.dumps(asdict(now), indent=1).encode() + b"\n")
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,51 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.fs import TEMPORARY
-from kdump_pkg.model import Dump, Space
+from kdump_pkg.model import Config, Dump, Retention, Space, Target, TargetWish
+from kdump_pkg.model.health import LastDump
 
 NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z-[A-Za-z0-9._+-]+")
 FILES = frozenset({
     "meta", "meta.new", "save.log", "dmesg.txt", "capture-dmesg.txt",
     "vmcore", "vmcore.incomplete", "vmcore.partial", "vmcore.flat",
 })  # fmt: skip
+RESULTS = ("complete", "partial", "dmesg", "incomplete", "started", "failed")
 LARGEST_META = 1 << 16  # bytes; a real one has some 2,000
+LARGEST_LOG = 1 << 25  # bytes; log_buf_len= may make it large, the kernel takes no more than 2 GiB
 HERE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directory of a target's dumps on this system, and what may stay there."""
+
+    directory: str
+    rules: Retention
+
+
+def directory_of(wish: TargetWish, target: Target) -> str:
+    """Where a target's dumps are on this system; empty where it isn't mounted."""
+    return target.mounted or (wish.path if wish.name == "root" else "")
+
+
+def places(ctx: Context, config: Config, targets: Sequence[Target]) -> tuple[Place, ...]:
+    """Of every target that is mounted; two that lead to the same directory are one, with the rules of the first."""
+    found: dict[tuple[int, int], Place] = {}
+    for wish, target in zip(config.targets, targets, strict=False):
+        directory = directory_of(wish, target)
+        try:
+            facts = ctx.path(directory).stat()
+        except (OSError, KdumpError):
+            continue
+        found.setdefault((facts.st_dev, facts.st_ino), Place(directory, target.retention))
+    return tuple(found.values())
 
 
 def read_dumps(ctx: Context, directory: str) -> tuple[Dump, ...]:
@@ -37,6 +69,39 @@ def read_dumps(ctx: Context, directory: str) -> tuple[Dump, ...]:
         return ()
     finally:
         os.close(base)
+
+
+def read_newest(ctx: Context, directory: str) -> LastDump | None:
+    """The newest of our dumps in DIRECTORY; None where it can't be looked into, or has none."""
+    found = read_since(ctx, directory, 0, most=1)
+    return found[0][0] if found else None
+
+
+def read_since(
+    ctx: Context, directory: str, time: int, word: bytes = b"", *, most: int = 20
+) -> tuple[tuple[LastDump, bool | None], ...]:
+    """Our dumps of crashes at TIME or later, newest first, each with whether its log has WORD in it.
+
+    That is None where the log can't be read, as without the key of an encrypted one.
+    """
+    try:
+        base = os.open(ctx.path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, KdumpError):
+        return ()
+    found: list[tuple[LastDump, bool | None]] = []
+    try:
+        for name in sorted((n for n in os.listdir(base) if NAME.fullmatch(n)), reverse=True):  # noqa: PTH208
+            one = _described(base, directory, name, word)
+            if one is None:
+                continue
+            if one[0].time < time or len(found) >= most:
+                break
+            found.append(one)
+    except OSError:
+        pass
+    finally:
+        os.close(base)
+    return tuple(found)
 
 
 def read_space(ctx: Context, directory: str) -> Space | None:
@@ -85,6 +150,19 @@ def meta_bytes(fd: int) -> bytes | None:
         os.close(meta)
 
 
+def log_has(fd: int, word: bytes) -> bool | None:
+    """Whether the crashed kernel's log in the dump that FD is open on has WORD; None where it can't be read."""
+    try:
+        log = os.open("dmesg.txt", HERE | os.O_NONBLOCK, dir_fd=fd)
+    except OSError:
+        return None
+    try:
+        with os.fdopen(log, "rb") as file:
+            return word in file.read(LARGEST_LOG) if stat.S_ISREG(os.fstat(log).st_mode) else None
+    except OSError:
+        return None
+
+
 def files_of(fd: int) -> dict[str, int]:
     """The files that kdump-pkg itself puts into a dump, with the KiB that each takes; whatever else is there is not."""
     found = {}
@@ -109,6 +187,41 @@ def is_pinned(fd: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _described(base: int, directory: str, name: str, word: bytes) -> tuple[LastDump, bool | None] | None:
+    fd = open_dump(base, name)
+    if fd is None:
+        return None
+    try:
+        meta = read_meta(fd) or {}
+        crashed, saved = _number(meta.get("crash_time")), _number(meta.get("saved_time"))
+        took = saved - crashed if crashed is not None and saved is not None else -1
+        dump = LastDump(
+            path=f"{directory.rstrip('/')}/{name}",
+            time=_time_of(name) if crashed is None else crashed,
+            release=name[len("2026-11-23T07-46-54Z-") :],
+            result=meta.get("result", "") if meta.get("result") in RESULTS else "",
+            seconds=took if 0 <= took < DAY else None,
+        )
+        return dump, log_has(fd, word) if word else None
+    finally:
+        os.close(fd)
+
+
+DAY = 86400
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def _time_of(name: str) -> int:
+    """Of a dump's name; 0 for what has the form of a time and is none."""
+    try:
+        return int(datetime.strptime(name[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return 0
 
 
 def _read_dump(base: int, name: str) -> Dump | None:

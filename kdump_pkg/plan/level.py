@@ -17,12 +17,17 @@ FULL = 31
 USER_PAGES = 8
 RENAMED_IN = (7, 1)
 MENDED_AFTER = (1, 7, 9)
+KNOWN: dict[tuple[int, ...], tuple[int, ...]] = {
+    (1, 7, 9): (7, 0), (1, 7, 8): (6, 17), (1, 7, 7): (6, 14), (1, 7, 6): (6, 11), (1, 7, 5): (6, 8), (1, 7, 4): (6, 6),
+    (1, 7, 3): (6, 3),
+}  # fmt: skip
+"""The newest series of Linux that a makedumpfile was tried with by its makers: LATEST_VERSION in its makedumpfile.h."""
 
 
 def choose(wanted: str, kernels: tuple[str, ...], makedumpfile: str | None) -> Level:
     """The level for dumps of any of KERNELS (releases) by MAKEDUMPFILE (version)."""
     newest = max((_numbers(k) for k in kernels), default=())
-    tool = _numbers((makedumpfile or "").split(":")[-1].split("-")[0])
+    tool = _version(makedumpfile)
     damaging = newest[:2] >= RENAMED_IN and bool(tool) and tool <= MENDED_AFTER
     known = (
         f"makedumpfile {'.'.join(map(str, tool))} damages dumps of Linux 7.1 and later at levels with user pages (8)"
@@ -33,6 +38,21 @@ def choose(wanted: str, kernels: tuple[str, ...], makedumpfile: str | None) -> L
             return Level(level & ~USER_PAGES, f"{known}; a version after 1.7.9 doesn't")
         return Level(level, f"dump_level = {level} although {known}; use auto")
     return Level(level, None if level == FULL else f"dump_level = {level} in the configuration")
+
+
+def beyond(release: str, makedumpfile: str | None) -> str | None:
+    """What to say where the kernel is newer than any that this makedumpfile was tried with; None where it isn't."""
+    tool, series = _version(makedumpfile), _numbers(release)[:2]
+    last = KNOWN.get(tool[:3])
+    if last is None or series <= last:
+        return None
+    newest, mine = (".".join(map(str, numbers)) for numbers in (last, tool))
+    return f"makedumpfile {mine} was made for Linux up to {newest}; it reads newer ones unless their memory changed"
+
+
+def _version(package: str | None) -> tuple[int, ...]:
+    """Of `1:1.7.9-1`, the middle."""
+    return _numbers((package or "").split(":")[-1].split("-")[0])
 
 
 def _numbers(text: str) -> tuple[int, ...]:

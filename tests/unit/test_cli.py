@@ -7,17 +7,22 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import jsonschema
 import pytest
 
 from kdump_pkg import __main__, cli, facts, fs, paths, reconcile
 from kdump_pkg.apply.images import BuildError
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
-from kdump_pkg.model import Config, Loaded
+from kdump_pkg.model import Config, Finding, Loaded
 from kdump_pkg.plan.rebuild import Scope
+from kdump_pkg.plan.status import Status
 from kdump_pkg.run import SystemRunner
+from tests import docs
 from tests.fakes import FakeRunner, Link, make_tree, snapshot, system_runner, system_tree
+from tests.unit.test_plan_status import FAILURES, status
 
 IMAGE = f"/boot/{paths.IMAGE_NAME}"
 
@@ -82,9 +87,83 @@ def test_json(system: FakeRunner, root: Path, capsys: pytest.CaptureFixture[str]
         assert (code, value) == (0, {"actions": [], "failures": [], "warnings": []})
     else:
         assert code == 3  # the unit is not enabled
-        assert value["version"] == 1
+        assert value["version"] == 2
         assert value["armed"] is None
         assert {f["part"] for f in value["findings"]} >= {"image", "preset", "kdump.service"}
+
+
+SCHEMA = json.loads((docs.REPO / "man/status.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("config", ["", "nonsense\n"], ids=["fresh", "bad configuration"])
+def test_json_of_status_is_as_it_is_documented(
+    system: FakeRunner, root: Path, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    make_tree(root, {paths.CONFIG: config} if config else {})
+    assert cli.main(["status", "--json", "--root", str(root)]) == 3
+    value = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(value, SCHEMA, jsonschema.Draft202012Validator)
+    assert value["todo"] is True
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_json_of_every_finding_is_as_it_is_documented(
+    name: str, system: FakeRunner, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    have, health, *_ = FAILURES[name]
+    monkeypatch.setattr(reconcile, "read_status", lambda *_: status(have, health=health))
+    code = cli.main(["status", "--json", "--root", str(root)])
+    value = json.loads(capsys.readouterr().out)
+    jsonschema.validate(value, SCHEMA, jsonschema.Draft202012Validator)
+    assert code == (3 if value["todo"] else 0)
+
+
+def test_the_schema_knows_all_states() -> None:
+    states = SCHEMA["$defs"]["finding"]["properties"]["state"]["enum"]
+    assert states == list(get_args(get_type_hints(Finding)["state"]))
+    wrong = {"version": 2, "verdict": "x", "armed": True, "todo": False, "findings": [{"part": "x", "state": "fine"}]}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA, jsonschema.Draft202012Validator)
+
+
+def test_status_in_words(
+    system: FakeRunner, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verdict, a line for each part, and what is to be done, each thing once; advice stands where it belongs."""
+    findings = (
+        Finding("a", "ok", "fine", evidence="/proc/a"),
+        Finding("bb", "ok", "/proc/b is fine", evidence="/proc/b"),
+        Finding("cc", "ok", "fine (at last)", evidence="/proc/c"),
+        Finding("c", "note", "could be better", "do it", "c = 0"),
+        Finding("c", "note", "x" * 80, "do it", "where there is no more room for it"),
+        Finding("d", "unknown", "can't be seen", "run it as root"),
+        Finding("e", "todo", "missing", "make it", "/e"),
+        Finding("f", "bad", "broken", "make it"),
+    )
+    monkeypatch.setattr(reconcile, "read_status", lambda *_: Status(False, "not armed", findings))
+    assert cli.main(["status", "--root", str(root)]) == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "not armed",
+        "  a   ok       fine (/proc/a)",
+        "  bb  ok       /proc/b is fine",
+        "  cc  ok       fine (at last; /proc/c)",
+        "  c   note     could be better (c = 0): do it",
+        f"  c   note     {'x' * 80}: do it",
+        "  d   unknown  can't be seen: run it as root",
+        "  e   todo     missing (/e)",
+        "  f   bad      broken",
+        "  to do: make it",
+    ]
+
+
+def test_anybody_is_told_what_only_root_can_see(
+    system: FakeRunner, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["status", "--root", str(root)]) == 3
+    said = [line for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith("privileges")]
+    assert len(said) == 1 and said[0].endswith(": run it as root")
 
 
 @pytest.mark.parametrize("flag", [["--force"], ["--dry-run"], []])

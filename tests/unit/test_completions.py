@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from kdump_pkg import cli
+from kdump_pkg.model.bootloader import LoaderName
 from tests import docs
 from tests.docs import flags, verbs
 from tests.tools import tool
@@ -69,6 +71,17 @@ def test_bash_completes_directories_only(words: tuple[str, ...], tmp_path: Path)
 @pytest.mark.parametrize("flag", ["--memory", "--crashkernel", "--timeout"])
 def test_bash_offers_no_flag_for_a_value(flag: str) -> None:
     assert _bash("kdump-pkg", "rehearse", flag, "") == set()
+
+
+LOADERS = set(get_args(LoaderName))
+
+
+@pytest.mark.spawns
+def test_all_shells_complete_the_boot_loaders() -> None:
+    assert _bash("kdump-pkg", "setup", "--loader", "") == LOADERS
+    assert _fish("kdump-pkg setup --loader ") == LOADERS
+    spec = next(spec for spec in _zsh("argument", "setup") if spec.startswith("--loader="))
+    assert set(spec.partition("(")[2].rstrip(")").split()) == LOADERS
 
 
 # zsh's completion system needs a terminal, so its two functions are replaced: they print what they are asked to offer.

@@ -15,7 +15,7 @@ from kdump_pkg import cli, dumps, fs, paths, reconcile
 from kdump_pkg.apply.prune import remove_dump
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.facts.dumps import read_dumps
+from kdump_pkg.facts.dumps import Place, read_dumps
 from kdump_pkg.model import Config, Retention, TargetWish
 from kdump_pkg.run import SystemRunner
 from tests.fakes import FakeRunner, Link, make_tree, snapshot, system_tree
@@ -261,7 +261,7 @@ def test_busy(ctx: Context, system: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_two_targets_in_one_directory_are_one(ctx: Context, root: Path) -> None:
     make_tree(root, {f"{HOME}/x": None, "/var/link": Link("crash"), "/etc/fstab": ""})
     wishes = tuple(TargetWish("root", path, retention=Retention(keep=n)) for n, path in ((1, HOME), (2, "/var/link")))
-    assert dumps.places(ctx, Config(targets=wishes)) == (dumps.Place(HOME, Retention(keep=1)),)
+    assert dumps.places(ctx, Config(targets=wishes)) == (Place(HOME, Retention(keep=1)),)
 
 
 def test_a_target_without_directory_has_nothing_to_prune(ctx: Context, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,11 +14,13 @@ from kdump_pkg import config as configuration
 from kdump_pkg.apply import images, kexec
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
+from kdump_pkg.facts import health as health_facts
 from kdump_pkg.facts.alpm import open_packages
 from kdump_pkg.facts.generator import read_system_images
 from kdump_pkg.facts.lookup import missing
 from kdump_pkg.facts.storage import read_targets
 from kdump_pkg.fs import lock
+from kdump_pkg.loaders import places
 from kdump_pkg.model import (
     Boot,
     BuildImage,
@@ -36,22 +39,36 @@ from kdump_pkg.model import (
     Target,
     Trace,
 )
+from kdump_pkg.model.bootloader import Place, Result, ResultLine, Surroundings
+from kdump_pkg.model.health import CrashTest, LastDump, Rehearsed
 from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
+from kdump_pkg.plan.reservation import lacking
 from kdump_pkg.plan.status import plan_status
 from tests import docs
 from tests.tools import tool
+from tests.unit.test_plan_status import FIT, OTHER, lines
 
 README = (docs.REPO / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (docs.REPO / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 RELEASE = "6.17.8-arch1-1"
 UUID = "UUID=0f0e0d0c-1111-2222-3333-444455556666"
-KERNEL = Kernel(RELEASE, f"/usr/lib/modules/{RELEASE}/vmlinuz", "linux", "linux", "6.17.8.arch1-1", "ab" * 20)
+KERNEL = Kernel(
+    RELEASE, f"/usr/lib/modules/{RELEASE}/vmlinuz", "linux", "linux", "6.17.8.arch1-1", "ab" * 20, init_size=62 << 20
+)
 FRESH = Facts(
     kernels=(KERNEL,),
-    boot=Boot(RELEASE, f"root={UUID} rw", crash_loaded=False, crash_size=0, load_disabled=False),
-    targets=(Target(UUID, "ext4", "/var/crash", drivers=("nvme",), source="mounted on /"),),
+    boot=Boot(
+        RELEASE,
+        f"root={UUID} rw",
+        crash_loaded=False,
+        crash_size=0,
+        load_disabled=False,
+        lockdown="none",
+        memory_total=16 << 30,
+    ),
+    targets=(Target(UUID, "ext4", "/var/crash", drivers=("nvme",), source="mounted on /", mounted="/var/crash"),),
     images=SystemImages("mkinitcpio", "41", "systemd", ("base", "systemd", "block"), sources=("/etc/mkinitcpio.conf",)),
     modules=ModuleIndex(RELEASE, {"nvme": "nvme.ko", "ext4": "ext4.ko"}, {"nvme.ko": (), "ext4.ko": ()}),
     tools={"makedumpfile": "1.7.8-1"},
@@ -61,7 +78,15 @@ FRESH = Facts(
     units={"kdump.service": False, "kdump-pkg-collect.service": False},
 )
 """Installed, and nothing else done yet."""
-RESERVED = replace(FRESH.boot, cmdline=f"{FRESH.boot.cmdline} crashkernel=256M", crash_size=256 << 20)
+RESERVED = replace(FRESH.boot, cmdline=f"{FRESH.boot.cmdline} crashkernel=128M", crash_size=128 << 20)
+SEEN = replace(
+    FIT,
+    loaders=(lines("rw crashkernel=128M"),),
+    rehearsed=None,
+    last_dump=LastDump(f"/var/crash/2026-11-23T07-46-54Z-{RELEASE}", 1_795_420_014, RELEASE, "complete", 41),
+    test=None,
+)
+"""What `status` looks at besides, once all is done."""
 
 
 def armed_facts() -> Facts:
@@ -75,7 +100,7 @@ def armed_facts() -> Facts:
         derived=OwnFile(paths.DERIVED_CONFIG, capture.derived),
         preset=OwnFile(paths.PRESET, capture.preset),
         capture_env=capture.env,
-        image=ImageState(capture.image, True, capture.fingerprint, 9_400_000),
+        image=ImageState(capture.image, True, capture.fingerprint, 9_400_000, unpacked=24 << 20),
         loaded=Loaded(RELEASE, capture.fingerprint, capture.cmdline, capture.image, "-s"),
         debug=(debug,),
     )
@@ -92,6 +117,10 @@ def test_status_looks_as_in_the_readme(
 ) -> None:
     monkeypatch.setattr(reconcile, "read_facts", lambda *_: armed_facts())
     monkeypatch.setattr(configuration, "load", lambda *_: Config())
+    facts = armed_facts()
+    assert facts.loaded
+    known = Rehearsed(1_795_420_014, facts.loaded.fingerprint, RELEASE, "128M", True, "", 128 << 20, 30_000, 38.2)
+    monkeypatch.setattr(health_facts, "read_health", lambda *_: replace(SEEN, rehearsed=known))
     assert cli.main(["status", "--root", str(ctx.root)]) == 0
     assert f"# kdump-pkg status\n{capsys.readouterr().out.rstrip()}" in blocks(README)
 
@@ -101,7 +130,7 @@ def test_commands_of_the_readme_are_accepted() -> None:
     lines += re.findall(r"`kdump-pkg ([a-z][^`]*)`", README)
     parser = cli.build_parser()
     for line in lines:
-        parser.parse_args(re.split(r"\s{2,}", line)[0].split())
+        parser.parse_args(shlex.split(re.split(r"\s{2,}", line)[0]))
     assert {line.split()[0] for line in lines} >= {"status", "rebuild", "rehearse"}
 
 
@@ -214,6 +243,41 @@ def _failing(ctx: Context) -> Context:
     return replace(ctx, runner=runner)  # type: ignore[arg-type]
 
 
+def _checked(part: str, **changes: object) -> str:
+    """What `status` says of an armed machine in which one thing that it looks at is otherwise."""
+    found = plan_status(Config(), armed_facts(), plan_rebuild(Config(), armed_facts()), replace(SEEN, **changes))  # type: ignore[arg-type]
+    return next(f.text for f in found.findings if f.part == part and f.state != "ok")
+
+
+def _fresh(part: str, boot: Boot = FRESH.boot, **changes: object) -> str:
+    facts = replace(FRESH, boot=boot)
+    found = plan_status(Config(), facts, plan_rebuild(Config(), facts), replace(SEEN, **changes))  # type: ignore[arg-type]
+    return next(f.text for f in found.findings if f.part == part)
+
+
+def _reserving(mib: int) -> str:
+    facts = armed_facts()
+    facts = replace(facts, boot=replace(facts.boot, crash_size=mib << 20))
+    found = plan_status(Config(), facts, plan_rebuild(Config(), facts), SEEN)
+    return next(f.text for f in found.findings if f.part == "reservation")
+
+
+def _rehearsed(captured: bool, **changes: object) -> Rehearsed:
+    loaded = armed_facts().loaded
+    assert loaded
+    first = Rehearsed(
+        1_795_420_014, loaded.fingerprint, RELEASE, "128M", captured, "no memory", 128 << 20, 30_000, 38.2
+    )
+    return replace(first, **changes)  # type: ignore[arg-type]
+
+
+def _place(**changes: object) -> str:
+    place = Place("/boot", "esp", "/dev/vda1")
+    around = Surroundings(places=(replace(place, **changes),))  # type: ignore[arg-type]
+    return places.problem(around, ["/boot/loader/entries/arch.conf"]) or ""
+
+
+GRUB_CFG = Result("/boot/grub/grub.cfg", "grub.cfg")
 SPOKEN: dict[str, Callable[[Context], str]] = {
     "no reservation": lambda ctx: _obstacle(FRESH.boot),
     "too large": lambda ctx: _obstacle(replace(RESERVED, crash_size=0)),
@@ -253,13 +317,28 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
         plan_status(Config(), replace(FRESH, boot=Boot(confined="in a chroot")), plan_rebuild(Config(), FRESH)).verdict
     ),
     "busy": _locked,
+    "not set up": lambda ctx: _fresh("boot loader", loaders=(lines("rw quiet"),)),
+    "not rebooted": lambda ctx: _fresh("boot loader"),
+    "typed at the menu": lambda ctx: _checked("boot loader", loaders=(lines("rw quiet"),)),
+    "two loaders": lambda ctx: _fresh("boot loader", loaders=(lines("rw", booted=False), OTHER)),
+    "not generated": lambda ctx: lacking({GRUB_CFG: (ResultLine("Arch Linux", "root=UUID=1 rw"),)}, (("128M",),)) or "",
+    "read-only": lambda ctx: _place(readonly=True),
+    "not mounted": lambda ctx: _place(mounted=False),
+    "too few": lambda ctx: _reserving(32),
+    "too many": lambda ctx: _reserving(1024),
+    "unsigned": lambda ctx: _fresh("loading", replace(RESERVED, lockdown="integrity")),
+    "not captured": lambda ctx: _checked("rehearsal", rehearsed=_rehearsed(False)),
+    "test lost": lambda ctx: _checked(
+        "crash test", test=CrashTest("c0ffee00", "x", 1, RELEASE, "lost", reason="no target")
+    ),
 }
 
 
 def _rows() -> list[re.Pattern[str]]:
     """First cells of the table of messages, `…` for anything."""
     table = README[README.index("## When it is not armed") : README.index("## What it doesn't do yet")]
-    cells = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    cells = [cell for row in rows for cell in re.findall(r"`([^`]+)`", row)]
     return [re.compile("".join(".*" if part == "…" else re.escape(part) for part in re.split("(…)", c))) for c in cells]
 
 

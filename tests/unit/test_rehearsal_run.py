@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from kdump_pkg import cpio, rehearsal
+from kdump_pkg import cpio, fs, paths, rehearsal
 from kdump_pkg.apply import rehearsal as stage
 from kdump_pkg.apply import scratch as disks
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BadImageError, KdumpError
+from kdump_pkg.facts.records import read_rehearsed
+from kdump_pkg.model.health import Rehearsed
 from kdump_pkg.plan import console, first_stage, machine
 from tests import fakes
 from tests.fakes import RELEASE, FakeRunner, make_tree
@@ -231,6 +235,60 @@ def test_a_whole_rehearsal(ctx: Context, root: Path, tmp_path: Path, qemu: Machi
     assert (kept / "disk-1-1.img").stat().st_blocks * 512 < 1 << 20
     assert qemu.modes == ["crash", "read"]
     assert list((root / "var/tmp").iterdir()) == []
+
+
+REHEARSED = Rehearsed(
+    time=1_795_420_014, fingerprint=armed().image.fingerprint or "", release=RELEASE, crashkernel="256M", captured=True,
+    reserved=256 << 20, least_kib=4321,
+)  # fmt: skip
+"""What GOOD leaves on record; under emulation, so without a time."""
+
+
+def test_what_is_recorded(ctx: Context, qemu: Machine) -> None:
+    rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish())
+    assert read_rehearsed(ctx) == REHEARSED
+
+
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        pytest.param(None, False, id="the first one"),
+        pytest.param(REHEARSED, False, id="with as much memory"),
+        pytest.param(dataclasses.replace(REHEARSED, reserved=300 << 20), True, id="with less"),
+        pytest.param(dataclasses.replace(REHEARSED, reserved=300 << 20, fingerprint="x"), False, id="of another image"),
+        pytest.param(dataclasses.replace(REHEARSED, reserved=300 << 20, captured=False), False, id="after a failure"),
+    ],
+)
+def test_a_failure_is_recorded_unless_it_had_less_memory(
+    ctx: Context, root: Path, qemu: Machine, before: Rehearsed | None, last: bool
+) -> None:
+    if before:
+        make_tree(root, {paths.REHEARSED: json.dumps(dataclasses.asdict(before))})
+    qemu.leaves = b""
+    rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish())
+    found = read_rehearsed(ctx)
+    assert found and found.captured is last
+    assert last or found.reason == "there is no dump on the disk"
+
+
+@pytest.mark.parametrize(
+    "wish", [rehearsal.Wish(break_target=("ro:1",)), rehearsal.Wish(kill_after=("step vmcore", 1.0))]
+)
+def test_what_tests_do_is_not_recorded(ctx: Context, qemu: Machine, wish: rehearsal.Wish) -> None:
+    rehearsal.rehearse(ctx, CONFIG, armed(), wish)
+    assert read_rehearsed(ctx) is None
+
+
+@pytest.mark.parametrize("error", [KdumpError("no room"), PermissionError(13, "no")])
+def test_no_rehearsal_fails_for_its_record(
+    ctx: Context, qemu: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fs, "write_atomic", refuse)
+    assert rehearsal.rehearse(ctx, CONFIG, armed(), rehearsal.Wish()).captured
+    assert read_rehearsed(ctx) is None
 
 
 def test_kept_disks_crash_again(ctx: Context, tmp_path: Path, qemu: Machine) -> None:
