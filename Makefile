@@ -1,5 +1,5 @@
 # `make test` and `make demo` make their own machine; see CONTRIBUTING.md.
-.PHONY: test test-fast demo bench matrix lint
+.PHONY: test test-fast demo bench matrix least lint
 .DEFAULT_GOAL := test
 
 PYTHON := .venv/bin/python
@@ -28,6 +28,12 @@ MATRIX := build/matrix.md
 matrix:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.matrix --output $(MATRIX)
+
+# The smallest reservation that captures, by stack, kernel, generator and flavour, beside the estimate: an hour or two.
+LEAST := build/least.md
+least:
+	tests/lab/provision
+	$(PYTHON) -m tests.lab.least --output $(LEAST)
 
 lint:
 	tests/lab/provision --venv

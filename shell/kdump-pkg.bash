@@ -26,14 +26,23 @@ _kdump_pkg() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
+        --loader)
+            candidates='grub systemd-boot sdboot-manage uki limine limine-entry-tool refind syslinux efistub'
+            mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$current")
+            return
+            ;;
         --memory | --crashkernel | --timeout) return ;;
     esac
     case $verb in
-        '') candidates='status rebuild load unload rehearse prune collect decrypt --help --version' ;;
+        '') candidates='status rebuild load unload setup estimate rehearse test prune collect decrypt --help --version' ;;
         status | collect) candidates='--help --debug --root --json' ;;
         rebuild) candidates='--help --debug --root --json --dry-run --force' ;;
         load) candidates='--help --debug --unlock' ;;
-        unload) candidates='--help --debug' ;;
+        unload | test) candidates='--help --debug' ;;
+        setup)
+            candidates='--help --debug --root --json --dry-run --yes --undo --loader --crashkernel --panic-on-hang'
+            ;;
+        estimate) candidates='--help --debug --root --json --measure --shrink' ;;
         rehearse) candidates='--help --debug --root --json --memory --crashkernel --timeout --passphrase --keep' ;;
         prune) candidates='--help --debug --root --json --dry-run' ;;
         decrypt)
