@@ -282,6 +282,8 @@ def _setup(ctx: Context, args: argparse.Namespace) -> int:
     if not args.dry_run:
         _need_root()
     values = tuple((args.crashkernel or "").split())
+    if args.crashkernel is not None and not values:
+        raise KdumpError("--crashkernel is empty", hint="for example --crashkernel 192M")
     wish = setup.Wish(args.loader, values, undo=args.undo, panic_on_hang=args.panic_on_hang)
     return setup.setup(ctx, wish, dry_run=args.dry_run, yes=args.yes, as_json=args.json)
 

@@ -18,6 +18,11 @@ from kdump_pkg.errors import BusyError, KdumpError
 
 TEMPORARY = ".kdump-pkg-"
 """Prefix of our temporary files: no boot loader, preset or drop-in directory takes such a name for one of its own."""
+HINTS = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EROFS: "mount it read-write and run it again",
+}
 MARGIN = 1 << 20  # bytes left free whatever we write
 
 
@@ -57,6 +62,8 @@ def rewrite(path: Path, data: bytes) -> None:
         return
     except OSError as error:
         raise _explained(path, error) from None
+    if not stat.S_ISREG(facts.st_mode):  # a link to /dev/null must not replace that
+        raise KdumpError(f"{path}: no regular file", hint="put one in its place")
     tmp = temporary(real)
     try:
         check_space(real.parent, len(data))
@@ -234,12 +241,13 @@ def ensure_directory(path: Path) -> None:
 
 
 def check_space(directory: Path, size: int) -> None:
-    """Raise KdumpError unless SIZE bytes and a margin fit into the file system of DIRECTORY."""
+    """Raise KdumpError unless SIZE bytes and a margin fit into the file system of DIRECTORY; it names the sum."""
     facts = os.statvfs(directory)
     free = facts.f_bavail * facts.f_frsize
     if size + MARGIN > free:
         raise KdumpError(
-            f"{directory}: no room for {_mib(size)}, only {_mib(free)} free", hint="free some space and run it again"
+            f"{directory}: no room for {_mib(size + MARGIN)}, only {_mib(free)} free",
+            hint="free some space and run it again",
         )
 
 
@@ -340,8 +348,7 @@ def remove_tree(path: Path, keep: str = "") -> None:
 
 
 def _explained(path: Path, error: OSError) -> KdumpError:
-    hint = "free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
-    return KdumpError(f"{path}: {error.strerror or error}", hint=hint)
+    return KdumpError(f"{path}: {error.strerror or error}", hint=HINTS.get(error.errno or 0))
 
 
 def _mib(size: int) -> str:

@@ -199,7 +199,8 @@ def _undoing(ctx: Context) -> _Job:
 
     def carry_out(report: stage.Report) -> None:
         stage.undo(ctx, plan, report)
-        report("what setup did is taken back")
+        if not plan.empty:
+            report("what setup did is taken back")
 
     return _Job(plan, carry_out, nothing, done)
 

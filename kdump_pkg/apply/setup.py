@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from kdump_pkg import fs, paths
 from kdump_pkg.context import Context
@@ -57,7 +57,7 @@ def reserve(ctx: Context, plan: SetupPlan, check: Check, report: Report) -> None
         _run(ctx, plan.commands, report)
         problem = check() if plan.commands else None
         if problem:
-            raise KdumpError(problem)
+            raise KdumpError(problem, hint=f"look for what else {plan.commands[-1][0]} takes a command line from")
         if plan.sysctl:
             report(f"writing {plan.sysctl.path}")
             _put(ctx, plan.sysctl)
@@ -120,8 +120,9 @@ def _final(ctx: Context, plan: SetupPlan, record: Record, before: Contents) -> R
 
 
 def _put(ctx: Context, change: Change) -> None:
+    """Through links, both ways: what was made where a link leads is what goes."""
     if change.after is None:
-        fs.remove(ctx.path(change.path, follow=False))
+        fs.remove(Path(os.path.realpath(ctx.path(change.path))))
     else:
         fs.rewrite(ctx.path(change.path), change.after)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from kdump_pkg import paths
@@ -98,8 +99,8 @@ def confined(ctx: Context) -> str | None:
     try:
         namespace = ctx.path("/proc/self/ns/pid").stat().st_ino
         here, init = ctx.path("/").stat(), ctx.path("/proc/1/root/.").stat()
-    except PermissionError:
-        return None  # an unprivileged user can't look there, and can't load either
+    except PermissionError:  # an unprivileged user can't look there, and can't load either
+        return "where /proc/1/root can't be seen, as in a container" if os.geteuid() == 0 else None
     except OSError:
         return "in a chroot without /proc"
     if (here.st_dev, here.st_ino) != (init.st_dev, init.st_ino):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
@@ -36,7 +37,7 @@ def read_places(machine: Machine, firmware: Firmware) -> tuple[Place, ...]:
         else:
             key, place = path, _other(machine, path, mount)
         if place is not None:
-            found.setdefault(key, place)
+            found.setdefault(key, replace(place, readable=not place.mounted or _readable(machine.ctx, path)))
     return tuple(found.values())
 
 
@@ -49,6 +50,10 @@ def _candidates(machine: Machine) -> Iterator[str]:
             yield by_path.resolve(machine.ctx, path)
         except (OSError, RuntimeError, ValueError, KdumpError):
             continue  # a loop of links
+
+
+def _readable(ctx: Context, path: str) -> bool:
+    return os.access(ctx.path(path), os.R_OK | os.X_OK)
 
 
 def _passing(path: str) -> bool:
@@ -109,7 +114,7 @@ def _other(machine: Machine, path: str, mount: Mount | None) -> Place | None:
 def _is_directory(ctx: Context, path: str) -> bool:
     """By this very name: FAT has a /boot/efi wherever it has a /boot/EFI."""
     above, _, name = path.rpartition("/")
-    return ctx.path(path).is_dir() and name in ctx.names(above or "/")
+    return name in ctx.names(above or "/") and ctx.path(path).is_dir()
 
 
 def _absent(machine: Machine, path: str, entry: Entry | None) -> Place | None:

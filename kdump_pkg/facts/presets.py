@@ -14,7 +14,8 @@ from kdump_pkg.model.bootloader import Preset
 MENTIONS = re.compile(rb"^[^#\n]*(?:uki|efi_image|-U)", re.MULTILINE)
 """The template that mkinitcpio's hook makes presets from has all of it in comments."""
 
-# Each file in a subshell of its own, so that one that fails or ends the shell takes no other along. The fields of one
+# Each file in a subshell of its own, so that one that fails or ends the shell takes no other along; one that never ends
+# is ended by the kernel after two seconds, for our own time limit reaches only the shell above it. The fields of one
 # image are as many as FIELDS; a preset's own output goes where it can't be taken for ours.
 FIELDS = 6
 EVALUATE = r"""
@@ -22,6 +23,7 @@ cd /
 exec 3>&1 1>&2
 for file; do
     (
+        ulimit -t 2
         . "$file" || exit
         set +eu
         IFS=$' \t\n'

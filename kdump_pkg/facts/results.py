@@ -32,7 +32,7 @@ def read_result(ctx: Context, result: Result, around: Surroundings) -> tuple[Res
     if result.kind == "grub.cfg":
         return grub_cfg.read(data)
     file = TextFile(result.path, data)
-    return tuple(_line(file, line) for line in limine.command_lines(file, around))
+    return tuple(_line(file, line) for line in limine.generated_lines(file, around))
 
 
 def _data(ctx: Context, path: str) -> bytes:

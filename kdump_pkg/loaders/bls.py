@@ -67,6 +67,10 @@ def _foreign(value: dict[str, str], cmdline: str, around: Surroundings) -> str |
     return ours.foreign(around, cmdline, machine_id=value.get("machine-id", ""), kernel=program)
 
 
+def uncounted(path: str) -> str:
+    return COUNTER.sub("", path)
+
+
 def started(around: Surroundings, entries: Iterable[TextFile]) -> str | None:
     """How we know that systemd-boot started an entry of type 1 this time; None where it didn't.
 
@@ -78,8 +82,8 @@ def started(around: Surroundings, entries: Iterable[TextFile]) -> str | None:
     found = evidence.started(around, "systemd-boot", BOOTX64)
     if found or firmware.loader_info:
         return found
-    names = {COUNTER.sub("", file.path.rpartition("/")[2]) for file in entries}
-    if firmware.selected and COUNTER.sub("", firmware.selected) in names:
+    names = {uncounted(file.path.rpartition("/")[2]) for file in entries}
+    if firmware.selected and uncounted(firmware.selected) in names:
         return f"LoaderEntrySelected says {firmware.selected}"
     return None
 

@@ -71,6 +71,13 @@ def release(loader: Loader, done: Edit) -> bytes | None:
     return applied(now, changes) if changes else None
 
 
+def without(loader: Loader, path: str, values: Sequence[str]) -> bytes | None:
+    """A file of LOADER without these words, where an entry of this system has them; None where none has."""
+    now = loader.data(path)
+    changes = list(_words_gone(loader, Edit(path, None, b"", tuple(values)), now, ()))
+    return applied(now, changes) if changes else None
+
+
 def _words_gone(loader: Loader, done: Edit, now: bytes, kept: Sequence[tuple[int, int]]) -> Iterator[Change]:
     """For what is in none of the KEPT parts of a file: those are as we left them, or were never ours."""
 

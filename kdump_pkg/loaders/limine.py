@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kdump_pkg.loaders import Look, evidence, limine_entry_tool, new_line, ours, places, words
 from kdump_pkg.model.bootloader import CommandLine, Insert, Loader, Stretch, Surroundings, TextFile
@@ -114,28 +114,38 @@ def _enrolled(look: Look, around: Surroundings) -> str | None:
 
 
 def command_lines(file: TextFile, around: Surroundings) -> Iterator[CommandLine]:
+    return (line for _, line in _command_lines(file, around))
+
+
+def generated_lines(file: TextFile, around: Surroundings) -> Iterator[CommandLine]:
+    """As limine-entry-tool writes them, below an entry with the machine ID; it keeps what its user wrote besides."""
+    found = list(_command_lines(file, around))
+    marked = any(_machine(family) for family, _ in found)
+    for family, line in found:
+        by_hand = marked and not line.foreign and not _machine(family)
+        yield replace(line, foreign="it was written by hand") if by_hand else line
+
+
+def _command_lines(file: TextFile, around: Surroundings) -> Iterator[tuple[tuple[_Entry, ...], CommandLine]]:
+    """Each with its entry and those above it."""
     data = file.data or b""
     form = OLD if file.path.endswith(".cfg") else NEW
     entries, macros = _parse(file.path, data, form)
     for entry in entries:
+        family = (*entry.parents, entry)
         cmdline = entry.option("kernel_cmdline", "cmdline")
         kernel = entry.option("path", "kernel_path", "image_path")
         anchor = kernel or entry.option("protocol")
         if cmdline:
-            used = [
-                macros[name]
-                for name in MACRO.findall(cmdline.text.encode("utf-8", "surrogateescape"))
-                if name in macros
-            ]
-            own = (*used, cmdline.value)
+            names = MACRO.findall(cmdline.text.encode("utf-8", "surrogateescape"))
+            own = (*(macros[name] for name in names if name in macros), cmdline.value)
             grow = words.grow(data, cmdline.value)
         elif anchor:
             own, grow = (), (_new_option(file, anchor, form),)
         else:
             continue  # a directory of entries
-        whole = words.text(data, own)
-        name = "/".join(one.title for one in (*entry.parents, entry))
-        yield CommandLine(name, own, grow, _foreign(entry, kernel.text if kernel else "", whole, around))
+        foreign = _foreign(entry, kernel.text if kernel else "", words.text(data, own), around)
+        yield family, CommandLine("/".join(one.title for one in family), own, grow, foreign)
 
 
 def _new_option(file: TextFile, anchor: _Option, form: _Form) -> Insert:

@@ -18,8 +18,8 @@ def mounted(around: Surroundings) -> tuple[str, ...]:
 def problem(around: Surroundings, paths: Iterable[str]) -> str | None:
     """Why one of these files can't be changed, or isn't the one that it seems to be."""
     for place in filter(None, (_holding(around, path) for path in paths)):
-        if not place.mounted:
-            return _unmounted(place)
+        if not (place.mounted and place.readable):
+            return _unseen(place)
         if place.readonly:
             return f"{place.path} is mounted read-only; mount -o remount,rw {place.path}"
     return None
@@ -27,11 +27,13 @@ def problem(around: Surroundings, paths: Iterable[str]) -> str | None:
 
 def unmounted(around: Surroundings) -> str | None:
     """For a boot loader whose files are nowhere to be seen."""
-    return next((_unmounted(place) for place in around.places if not place.mounted), None)
+    return next((_unseen(place) for place in around.places if not (place.mounted and place.readable)), None)
 
 
-def _unmounted(place: Place) -> str:
-    return f"{place.path} is not mounted; mount {place.path}"
+def _unseen(place: Place) -> str:
+    if not place.mounted:
+        return f"{place.path} is not mounted; mount {place.path}"
+    return f"only root may look into {place.path}; run it with sudo"
 
 
 def _holding(around: Surroundings, path: str) -> Place | None:

@@ -143,6 +143,8 @@ class Place:
     mounted: bool = True
     """False: /etc/fstab has it and it isn't mounted, and no automount would do it."""
     readonly: bool = False
+    readable: bool = True
+    """False: only root may look into it, as is usual for an ESP, and we aren't root."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kdump_pkg import crashkernel
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.loaders import edit, words
+from kdump_pkg.loaders import edit, ours, words
 from kdump_pkg.model.bootloader import Edit, Loader, Result, ResultLine, Surroundings
 from kdump_pkg.model.setup import Change, Contents, Record, Recorded, SetupPlan, Version, with_generated
 
@@ -18,6 +18,8 @@ Results = Mapping[Result, tuple[ResultLine, ...] | None]
 WHATEVER = 1 << 40
 """Bytes of memory to read a value with where nobody knows how many there are."""
 CHANGE = "kdump-pkg setup --crashkernel"
+LEAST = 1 << 20
+"""Bytes; who asks for less has forgotten the unit."""
 
 
 class Estimated(Protocol):
@@ -74,13 +76,12 @@ def choose(loaders: Sequence[Loader], wanted: str | None) -> Loader:
     if not found:
         raise KdumpError("no boot loader was found that boots this system", hint=_by_hand())
     several = ", ".join(f"{loader.name} ({loader.evidence})" for loader in found)
-    raise KdumpError(
-        f"any of these may boot this machine: {several}", hint=f"say which: kdump-pkg setup --loader {found[0].name}"
-    )
+    which = " or ".join(f"--loader {loader.name}" for loader in found)
+    raise KdumpError(f"any of these may boot this machine: {several}", hint=f"say which: kdump-pkg setup {which}")
 
 
 def _by_hand() -> str:
-    return "mount /boot or the ESP and run it again, or add crashkernel= to the kernel command line by hand"
+    return "run it as root, mount /boot or the ESP, or add crashkernel= to the kernel command line by hand"
 
 
 def _refuse(loader: Loader) -> None:
@@ -100,6 +101,10 @@ def check(values: Values, memory: int | None) -> crashkernel.Request:
     if not all(value.isascii() for value in values):
         raise KdumpError(f"{crashkernel.text(values)}: not a size that the kernel takes", hint=f"{CHANGE} 256M")
     request = crashkernel.parse(values, memory or WHATEVER)
+    if 0 < request.cost < LEAST:
+        raise KdumpError(
+            f"{crashkernel.text(values)} is less than 1 MiB: a number alone is bytes", hint=f"{CHANGE} 256M"
+        )
     if not request.cost:
         raise KdumpError(f"{crashkernel.text(values)} reserves nothing on this machine", hint=f"{CHANGE} 256M")
     if memory and request.cost >= memory:
@@ -167,7 +172,7 @@ def plan_setup(loader: Loader, around: Surroundings, amount: Amount, here: Here)
         loader=loader,
         values=amount.values,
         manual=_manual(loader, amount),
-        notes=(*_foreign(loader), *here.notes),
+        notes=(*_foreign(loader), *_different(loader, around), *here.notes),
         reboot=_reboot(around, amount.values),
     )
     return plan if plan.empty else replace(plan, record=_record(loader, amount, here, edits, plan))
@@ -180,6 +185,18 @@ def accepted(loader: Loader, amount: Amount) -> tuple[Values, ...]:
 
 def _foreign(loader: Loader) -> tuple[str, ...]:
     return tuple(f"{line.entry} is left alone: {line.foreign}" for line in loader.lines if line.foreign)
+
+
+def _different(loader: Loader, around: Surroundings) -> tuple[str, ...]:
+    """Of another root or a chroot, /etc/fstab may name the root in another way than the entries do."""
+    texts = [words.text(loader.data(one.path), [one]) for line in edit.own_lines(loader) for one in line.stretches]
+    roots = dict.fromkeys(root for text in texts if (root := ours.parameters(text).get("root")))
+    unknown = [root for root in roots if root not in around.roots]
+    if around.live or len(unknown) < 2:
+        return ()
+    return (
+        f"which of {', '.join(f'root={root}' for root in unknown)} is this system can't be seen from here: all get it",
+    )
 
 
 def _manual(loader: Loader, amount: Amount) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kdump_pkg import crashkernel
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.loaders import edit, places
+from kdump_pkg.loaders import bls, cmdline_files, edit, places
 from kdump_pkg.model.bootloader import Loader, Surroundings
 from kdump_pkg.model.setup import Change, Contents, Generated, Record, Recorded, SetupPlan, digest
 from kdump_pkg.plan.reservation import Results, released
@@ -42,7 +42,8 @@ def plan_undo(record: Record, loaders: Sequence[Loader], now: Now) -> SetupPlan:
     notes = list(now.notes)
     for name in dict.fromkeys((*(file.loader for file in record.files), *(one.loader for one in record.generated))):
         loader = next((one for one in loaders if one.name == name), None)
-        edits, said = _edits([file for file in record.files if file.loader == name], loader, now)
+        files = [_renamed(file, loader, now) for file in record.files if file.loader == name]
+        edits, said = _edits(files, loader, now, record.values)
         changes += edits
         notes += said
         if loader is None:
@@ -51,7 +52,7 @@ def plan_undo(record: Record, loaders: Sequence[Loader], now: Now) -> SetupPlan:
         if loader.problem:
             raise KdumpError(f"{loader.title}: {loader.problem}")
         generated = [one for one in record.generated if one.loader == name]
-        back = _as_before(generated, now.generated.get(name, {}))
+        back = _as_before(generated, now.generated.get(name, {})) if _exact(files, edits, now) else None
         if generated and back is not None and not any(result.kind == "uki" for result in loader.results):
             restored += back
         elif edits or (generated and back is None) or _still_there(record, loader, now):
@@ -68,10 +69,13 @@ def plan_undo(record: Record, loaders: Sequence[Loader], now: Now) -> SetupPlan:
     )
 
 
-def _edits(files: Sequence[Recorded], loader: Loader | None, now: Now) -> tuple[list[Change], list[str]]:
+def _edits(
+    files: Sequence[Recorded], loader: Loader | None, now: Now, values: Sequence[str]
+) -> tuple[list[Change], list[str]]:
     changes, notes = [], []
     for file in files:
-        data = now.files.get(file.path)
+        renamed = loader if file.path not in now.files else None
+        data = renamed.data(file.path) if renamed else now.files.get(file.path)
         if data == file.original:
             continue
         if data is None:
@@ -85,7 +89,43 @@ def _edits(files: Sequence[Recorded], loader: Loader | None, now: Now) -> tuple[
                 continue
             notes.append(f"{file.path} was edited since: only what is ours goes")
             changes.append(Change(file.path, data, None if file.original is None and not rest.strip() else rest))
+    more, said = _copies(files, loader, values) if loader else ([], [])
+    return changes + more, notes + said
+
+
+def _renamed(file: Recorded, loader: Loader | None, now: Now) -> Recorded:
+    """Under the name that it has by now: systemd-boot counts boots in the names of its entries."""
+    if loader is None or now.files.get(file.path) is not None:
+        return file
+    known = bls.uncounted(file.path)
+    same = [one.path for one in loader.files if one.data is not None and bls.uncounted(one.path) == known]
+    return replace(file, path=same[0]) if same else file
+
+
+def _copies(files: Sequence[Recorded], loader: Loader, values: Sequence[str]) -> tuple[list[Change], list[str]]:
+    """What was made since from files that had our words: kernel-install's entries are ours, others their user's."""
+    known = {file.path for file in files}
+    tokens = set(filter(None, map(_token, known))) if cmdline_files.ETC in known else set()
+    changes, notes = [], []
+    for file in loader.files:
+        rest = edit.without(loader, file.path, values) if file.path not in known else None
+        if rest is not None and _token(file.path) in tokens:
+            changes.append(Change(file.path, file.data, rest))
+        elif rest is not None:
+            notes.append(f"{file.path} has {crashkernel.text(values)} too, but not from setup: it stays")
     return changes, notes
+
+
+def _token(path: str) -> str:
+    """What kernel-install has in front of an entry's version."""
+    name = path.rpartition("/loader/entries/")[2]
+    return name.partition("-")[0] if name != path else ""
+
+
+def _exact(files: Sequence[Recorded], edits: Sequence[Change], now: Now) -> bool:
+    """Whether they all become what they were at first, so that what was generated from that can come back too."""
+    after = {**now.files, **{change.path: change.after for change in edits}}
+    return all(after.get(file.path) == file.original for file in files)
 
 
 def _as_before(generated: Sequence[Generated], now: Contents) -> list[Change] | None:

@@ -388,7 +388,8 @@ def test_rewrite_gives_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fs.rewrite(tmp_path / "file", b"new")
     assert given == []
     real = Path.stat
-    monkeypatch.setattr(Path, "stat", lambda self, **k: Facts(7, 8, 0o600) if self.name == "file" else real(self, **k))
+    owned = Facts(7, 8, 0o100600)
+    monkeypatch.setattr(Path, "stat", lambda self, **k: owned if self.name == "file" else real(self, **k))
     fs.rewrite(tmp_path / "file", b"newer")
     assert given == [(7, 8)]
 

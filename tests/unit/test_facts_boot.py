@@ -182,8 +182,9 @@ def test_no_container_of_a_similar_name(live: LiveContext) -> None:
     assert read(live, {"/proc/1/environ": "mycontainer=1\0X=container=2\0"}).confined is None
 
 
-def test_unprivileged_user_can_not_tell(live: LiveContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/proc/1/root is root's; who can't look there can't load either."""
+@pytest.mark.parametrize(("user", "confined"), [(1000, False), (0, True)])
+def test_who_can_not_look(live: LiveContext, monkeypatch: pytest.MonkeyPatch, user: int, confined: bool) -> None:
+    """/proc/1/root is root's: an ordinary user can't load either; root that can't look there is not the host's."""
     real, forbidden = Path.stat, live.path("/proc/1/root/.")
     assert forbidden == live.root  # where the link leads
 
@@ -194,7 +195,8 @@ def test_unprivileged_user_can_not_tell(live: LiveContext, monkeypatch: pytest.M
 
     make_tree(live.root, NEW_NAMES)
     monkeypatch.setattr(Path, "stat", stat)
-    assert read_boot(live).confined is None
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert (read_boot(live).confined is not None) is confined
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,17 @@ def test_limine(ctx: Context) -> None:
     assert other.foreign
 
 
+def test_limine_of_its_tool_and_by_hand(ctx: Context) -> None:
+    """No variable reaches what its user wrote beside the entries of limine-entry-tool."""
+    entry = f"protocol: linux\n  path: boot():/vmlinuz\n  cmdline: {OWN}\n"
+    comment = f"comment: machine-id={'0123456789abcdef' * 2} order-priority=50"
+    text = f"/+Arch\n{comment}\n  //linux\n  {entry}\n/Rescue\n  {entry}"
+    make_tree(ctx.root, {"/boot/limine.conf": text})
+    own, rescue = results.read_result(ctx, Result("/boot/limine.conf", "limine"), AROUND)
+    assert (own.entry, own.foreign) == ("Arch/linux", None)
+    assert (rescue.entry, rescue.foreign) == ("Rescue", "it was written by hand")
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [

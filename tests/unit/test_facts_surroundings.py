@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from kdump_pkg.facts import boot, efi, places, presets, root_names, surroundings
 from kdump_pkg.facts.lookup import read_machine
 from kdump_pkg.facts.udev import ESP_TYPE, XBOOTLDR_TYPE
 from kdump_pkg.loaders import Look, Reader, all
+from kdump_pkg.loaders import places as writable
 from kdump_pkg.model.bootloader import Firmware, Loader, Place, Preset, Surroundings
 from tests.disks import Disks
 from tests.fakes import UUID, Entry, FakeRunner, Link, LiveContext, make_tree
@@ -277,6 +280,25 @@ def test_read_only(root: Path, super_block: str, mode: str) -> None:
     assert seen(ctx) == (Place("/boot", "esp", "/dev/vda1", readonly="ro" in (mode, super_block)),)
 
 
+def test_what_only_root_may_look_into(ctx: Context, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ESP with dmask=0077; before 3.14, pathlib raises for what is inside of such a directory."""
+    make_tree(root, {"/boot": None})
+    real = Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if root / "boot" in path.parents:
+            raise PermissionError
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != root / "boot")
+    found = seen(ctx)
+    assert found == (Place("/boot", readable=False),)
+    said = "only root may look into /boot; run it with sudo"
+    around = Surroundings(places=found)
+    assert (writable.unmounted(around), writable.problem(around, ["/boot/loader/entries"])) == (said, said)
+
+
 def test_directory_of_a_read_only_root(root: Path) -> None:
     disks = usual()
     disks.mounts.clear()
@@ -521,7 +543,12 @@ def test_what_a_preset_prints_is_no_answer(root: Path) -> None:
 
 @bash
 def test_endless_presets_are_none(root: Path) -> None:
-    assert evaluated(root, {"x.preset": "x_uki=/x\nwhile :; do :; done"}, timeout=0.3) == []
+    pid = root / "pid"
+    assert evaluated(root, {"x.preset": f"x_uki=/x\necho $BASHPID >{pid}\nwhile :; do :; done"}, timeout=0.5) == []
+    deadline = time.monotonic() + 120
+    while pid.exists() and Path(f"/proc/{pid.read_text().strip()}").exists():
+        assert time.monotonic() < deadline, "it runs for ever"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("answer", [CommandError("no bash"), b"", b"a\0b", b"a\0b\0c\0d\0e\0"])

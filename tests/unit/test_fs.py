@@ -209,6 +209,16 @@ def test_no_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(p.name for p in place.iterdir()) == ["source", "target"]
 
 
+def test_read_only(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(KdumpError, match="target: Read-only file system") as caught:
+        fs.rewrite(place / "target", NEW)
+    assert caught.value.hint == "mount it read-write and run it again"
+
+
 def test_copy_keeps_holes(place: Path) -> None:
     size = 64 << 20
     with (place / "sparse").open("wb") as file:

@@ -88,7 +88,7 @@ def test_candidates() -> None:
         ("crashkernel=1G-:256M", (), None, (("1G-:256M",), False, "depends on the machine's memory")),
         ("crashkernel=256M", ("128M",), GIB, (("128M",), True, "128M, as asked for: 128 MiB")),
         ("rw", ("300M,high", "64M,low"), GIB, (("300M,high", "64M,low"), True, "as asked for: 300 MiB")),
-        ("rw", ("64M", "64M,cma"), GIB, (("64M", "64M,cma"), True, "as asked for: 128 MiB")),
+        ("rw", ("64M", "64M,cma"), GIB, (("64M,cma", "64M"), True, "as asked for: 128 MiB")),
         ("rw", ("64M",), GIB, (("64M",), True, "to change it: kdump-pkg setup --crashkernel 104M")),
     ],
 )
@@ -113,6 +113,7 @@ def test_entries_that_differ_are_said() -> None:
         ("rw", ("256M", "nonsense"), "not a size"),
         ("rw", ("٢٥٦M",), "not a size"),
         ("rw", ("0M",), "reserves nothing"),
+        ("rw", ("256",), "less than 1 MiB"),
         ("rw", ("64M,cma",), "reserves nothing"),
         ("rw", ("4G-:256M",), "reserves nothing"),
         ("rw", ("2G",), "this machine has 1024 MiB in all"),
@@ -246,6 +247,22 @@ def test_generated_anew_where_needed(data: bytes, generated: str | None, amount:
 def test_lacking(lines: list[tuple[str, str, str | None]], problem: str | None) -> None:
     found = lacking({CFG: tuple(ResultLine(*line) for line in lines)}, [("256M",), ("128M",)])
     assert (problem in (found or "")) if problem else found is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, True),
+        ({"live": True}, False),
+        ({"roots": frozenset({"PARTUUID=b"})}, False),
+    ],
+)
+def test_entries_with_different_roots(changes: dict[str, Any], said: bool) -> None:
+    """Another Arch on the same ESP, seen from a chroot: its entries get it too, which has to be said."""
+    loader = toy({A: b"options root=PARTUUID=a rw\n", B: b"options root=PARTUUID=b rw\n"})
+    made = plan_setup(loader, Surroundings(**changes), WISH, Here())
+    words = "which of root=PARTUUID=a, root=PARTUUID=b is this system can't be seen from here: all get it"
+    assert (words in made.notes) == said
 
 
 # --- the record ---------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ from kdump_pkg.model.bootloader import Place, Result, ResultLine, Surroundings
 from kdump_pkg.model.health import CrashTest, LastDump, Rehearsed
 from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
-from kdump_pkg.plan.reservation import lacking
+from kdump_pkg.plan.reservation import Amount, Here, choose, lacking, plan_setup
 from kdump_pkg.plan.status import plan_status
 from tests import docs
 from tests.tools import tool
@@ -277,6 +277,13 @@ def _place(**changes: object) -> str:
     return places.problem(around, ["/boot/loader/entries/arch.conf"]) or ""
 
 
+def _uncertain() -> str:
+    """In a chroot, where two entries name roots that /etc/fstab doesn't."""
+    loader = lines("root=PARTUUID=1 rw", "root=PARTUUID=2 rw")
+    amount = Amount(("128M",), False, ())
+    return plan_setup(loader, Surroundings(), amount, Here()).notes[0]
+
+
 GRUB_CFG = Result("/boot/grub/grub.cfg", "grub.cfg")
 SPOKEN: dict[str, Callable[[Context], str]] = {
     "no reservation": lambda ctx: _obstacle(FRESH.boot),
@@ -322,6 +329,9 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
     "typed at the menu": lambda ctx: _checked("boot loader", loaders=(lines("rw quiet"),)),
     "two loaders": lambda ctx: _fresh("boot loader", loaders=(lines("rw", booted=False), OTHER)),
     "not generated": lambda ctx: lacking({GRUB_CFG: (ResultLine("Arch Linux", "root=UUID=1 rw"),)}, (("128M",),)) or "",
+    "which loader": lambda ctx: _error(lambda: choose((lines("rw", booted=False), OTHER), None)),
+    "which root": lambda ctx: _uncertain(),
+    "hidden": lambda ctx: _place(readable=False),
     "read-only": lambda ctx: _place(readonly=True),
     "not mounted": lambda ctx: _place(mounted=False),
     "too few": lambda ctx: _reserving(32),

@@ -277,6 +277,7 @@ def test_did_not_come_through(grub: FakeRunner, root: Path, run: Run, capsys: py
     first = contents(root)
     assert run("--yes") == 1
     said = f"crashkernel=104M did not come to the entry Arch Linux of {CONFIG}; nothing was changed"
+    said += " (look for what else grub-mkconfig takes a command line from)"
     assert capsys.readouterr().err == f"==> ERROR: {said}\n"
     assert contents(root) == first
 
@@ -305,7 +306,7 @@ def test_several(
     error = capsys.readouterr().err
     assert "any of these may boot this machine: grub (" in error
     assert "systemd-boot (loader entries in /boot/loader/entries)" in error
-    assert "kdump-pkg setup --loader grub" in error
+    assert "kdump-pkg setup --loader grub or --loader systemd-boot" in error
     assert run("--dry-run", "--loader", "limine") == 1
     assert "limine isn't here (here is grub, systemd-boot)" in capsys.readouterr().err
     answer("7\n")
