@@ -100,7 +100,7 @@ def confined(ctx: Context) -> str | None:
         namespace = ctx.path("/proc/self/ns/pid").stat().st_ino
         here, init = ctx.path("/").stat(), ctx.path("/proc/1/root/.").stat()
     except PermissionError:  # an unprivileged user can't look there, and can't load either
-        return "where /proc/1/root can't be seen, as in a container" if os.geteuid() == 0 else None
+        return "in a container that hides /proc/1/root" if os.geteuid() == 0 else None
     except OSError:
         return "in a chroot without /proc"
     if (here.st_dev, here.st_ino) != (init.st_dev, init.st_ino):
