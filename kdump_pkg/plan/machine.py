@@ -31,10 +31,13 @@ class Controller:
     """Disks that the machine takes."""
 
 
-# Under TCG without 5-level paging (slow, and some kernels die of it) and without cmpxchg16b: around it QEMU 7.2 now and
-# then corrupts the flags, and one kernel in ten died of a trap that nobody had set. The second one is for programs that
-# are compiled for x86-64-v2 and don't start without it.
-CPUS: dict[Accelerator, tuple[str, ...]] = {"kvm": ("host",), "tcg": ("max,la57=off,cx16=off", "max,la57=off")}
+# Under TCG without 5-level paging (slow, and some kernels die of it), without fast string moves (emulated byte by byte)
+# and without cmpxchg16b: around it QEMU 7.2 now and then corrupts the flags, and one kernel in ten died of a trap that
+# nobody had set. The second one is for programs that are compiled for x86-64-v2 and don't start without it.
+CPUS: dict[Accelerator, tuple[str, ...]] = {
+    "kvm": ("host",),
+    "tcg": ("max,la57=off,cx16=off,erms=off", "max,la57=off,erms=off"),
+}
 """What to start the machine with, until one comes to the first stage."""
 
 CONTROLLERS = (

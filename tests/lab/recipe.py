@@ -18,10 +18,12 @@ PACKAGES = (
     "e2fsprogs", "procps", "kbd", "passwd", "busybox-static", "dracut-core", "makedumpfile", "kexec-tools",
     # what dump targets are made of, and what opens them
     "btrfs-progs", "xfsprogs", "f2fs-tools", "dosfstools", "lvm2", "mdadm", "cryptsetup-bin", "dmsetup", "age",
+    # boot loaders, what writes their configuration, what makes and reads unified kernel images
+    "grub2-common", "systemd-boot-efi", "systemd-boot-tools", "systemd-ukify", "python3-pefile",
     # opened by systemd and udev at run time, so that nothing depends on them
     "libkmod2", "libacl1", "libaudit1", "libpam0g", "libseccomp2", "libcryptsetup12", "libcrypt1", "libssl3t64",
     "python3", "python3-configobj", "python3-pyelftools",
-    "python3-pytest", "python3-pytest-mock", "python3-pytest-timeout", "python3-hypothesis",
+    "python3-pytest", "python3-pytest-mock", "python3-pytest-timeout", "python3-hypothesis", "python3-jsonschema",
 )  # fmt: skip
 COMPILERS = (
     "gcc", "libc6-dev", "libalpm-dev", "libarchive-dev", "pkgconf", "python3-dev", "python3-pip", "python3-wheel",
@@ -49,6 +51,7 @@ NAMES_ONLY = {
     "glibc": "libc6", "grep": "grep", "gzip": "gzip", "kbd": "kbd", "kmod": "kmod", "libarchive": "libarchive13t64",
     "libelf": "libelf1t64", "lz4": "lz4", "pacman": "pacman-package-manager", "procps-ng": "procps",
     "python": "python3", "python-configobj": "python3-configobj", "python-hypothesis": "python3-hypothesis",
+    "python-jsonschema": "python3-jsonschema", "python-pefile": "python3-pefile",
     "python-pyelftools": "python3-pyelftools", "python-pytest": "python3-pytest",
     "python-pytest-mock": "python3-pytest-mock", "python-pytest-timeout": "python3-pytest-timeout",
     "sed": "sed", "systemd": "systemd", "tar": "tar", "util-linux": "util-linux", "xz": "xz-utils", "zstd": "zstd",

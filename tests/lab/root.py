@@ -17,15 +17,24 @@ __all__ = ["ROOT_UUID", "ArchRoot", "Generator", "default_generator", "mkinitcpi
 
 Generator = Literal["mkinitcpio", "dracut"]
 STOCK = "var/cache/pacman/pkg"
+# After what makes the machine ready, and after what looks at the last crash, which waits for multi-user.target.
 AT_BOOT = """[Unit]
-After=kdump.service
-Wants=kdump.service
+After=multi-user.target kdump.service kdump-pkg-collect.service
 [Service]
 Type=oneshot
 ExecStart=/usr/local/bin/at-boot
 [Install]
 WantedBy=multi-user.target
 """
+
+
+IDLE = (
+    "blk-availability.service", "dev-hugepages.mount", "dev-mqueue.mount", "e2scrub_reap.service",
+    "getty-static.service", "getty@tty1.service", "lvm2-monitor.service", "serial-getty@ttyS0.service",
+    "systemd-binfmt.service", "systemd-fsck-root.service", "systemd-logind.service", "systemd-user-sessions.service",
+    "xfs_healer_start.service",
+)  # fmt: skip
+"""Units that no test is about: they cost an emulated machine seconds, and a login hangs up our terminal."""
 
 
 class ArchRoot(Clone):
@@ -46,14 +55,18 @@ class ArchRoot(Clone):
         shutil.copy(package, self.path / STOCK)
         return f"/{STOCK}/{package.name}"
 
-    def run_at_boot(self, script: str) -> None:
-        """Let a script run in every boot, once kdump.service has armed the machine."""
+    def run_at_boot(self, script: str, *, arm: bool = True) -> None:
+        """Let a script run in every boot, once the machine has armed itself and looked at what the last one left.
+
+        Without `arm` it does neither: that is the script's.
+        """
         path = self.path / "usr/local/bin/at-boot"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(script)
         path.chmod(0o755)
         (self.path / "etc/systemd/system/at-boot.service").write_text(AT_BOOT)
-        self.run(["systemctl", "enable", "kdump.service", "at-boot.service"])
+        self.run(["systemctl", "enable", "at-boot.service", *(["kdump.service"] if arm else [])])
+        self.run(["systemctl", "mask", *IDLE])
 
     def versions(self) -> dict[str, str]:
         """What pacman says is installed."""

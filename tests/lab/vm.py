@@ -1,5 +1,8 @@
 """Disks and bounded boots in QEMU; judged by what the serial line said and what the disk holds, never by an exit code.
 
+A machine is started with a kernel that QEMU is handed, or by UEFI firmware (OVMF) from an EFI system partition; that is
+a directory of the host, which QEMU shows as a FAT disk, read-only.
+
 KVM is used only after a probe boot showed that it works here: /dev/kvm may open, create a machine, and an unmodified
 kernel still dies in it without QEMU ever ending.
 """
@@ -10,20 +13,27 @@ import contextlib
 import os
 import re
 import selectors
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .common import LabError, cache, locked, need, run, say
 
-TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off")  # QEMU 7.2 corrupts EFLAGS around cmpxchg16b
+# QEMU 7.2 corrupts EFLAGS around cmpxchg16b; what is emulated byte by byte or by calls makes guests an eighth slower.
+TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off,erms=off,avx=off")
 KVM = ("-accel", "kvm", "-cpu", "host")
 CONSOLE = "console=ttyS0"
 PROBE_MARK = "kdump-lab: userspace"
 PROBE_SECONDS = 20
+FIRMWARE = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),  # Debian's package ovmf
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),  # Arch's edk2-ovmf
+)
+WITHOUT_FIRMWARE = "no UEFI firmware for QEMU: apt-get install ovmf, or pacman -S edk2-ovmf"
 DISK_CACHE = "cache=unsafe"  # of the host's crash only: what the guest's kernel wrote is there when QEMU is gone
 
 
@@ -66,11 +76,40 @@ def boot(
     `disk` is the guest's /dev/vda, written to; its journal is replayed afterwards so that it can be read as it is.
     """
     need("qemu-system-x86_64", "setpriv")
-    argv = _qemu(kernel, initrd, append, disk, memory, smp, accelerator(kernel))
+    argv = _qemu(accelerator(kernel), memory, smp) + _direct(kernel, initrd, append, disk)
     result = _watch([*argv, *extra], timeout, until)
     if disk is not None:
         run(["e2fsck", "-E", "journal_only", "-p", disk], check=False)
     return result
+
+
+def boot_esp(
+    esp: Path, variables: Path, kernel: Path, *, memory: int = 512, timeout: float = 300, until: re.Pattern[str]
+) -> BootResult:
+    """Boot what UEFI firmware finds in the directory ESP, whose kernel is KERNEL, until a line matches `until`.
+
+    What the firmware has kept in the file VARIABLES stays there for the next boot.
+    """
+    need("qemu-system-x86_64", "setpriv")
+    argv = [*_qemu(accelerator(kernel), memory, 1), *firmware(variables)]
+    # read-only: nothing of a boot may end in what the next one is compared with
+    argv += ["-drive", f"file=fat:{esp},format=raw,if=virtio,readonly=on"]
+    return _watch(argv, timeout, until)
+
+
+def has_firmware() -> bool:
+    return any(Path(code).is_file() for code, _ in FIRMWARE)
+
+
+def firmware(variables: Path) -> tuple[str, ...]:
+    """QEMU's options for UEFI firmware that keeps its variables in a file, which is made if it isn't there."""
+    found = next(((code, empty) for code, empty in FIRMWARE if Path(code).is_file()), None)
+    if found is None:
+        raise LabError(WITHOUT_FIRMWARE)
+    if not variables.exists():
+        shutil.copyfile(found[1], variables)
+    code = f"if=pflash,format=raw,readonly=on,file={found[0]}"
+    return ("-drive", code, "-drive", f"if=pflash,format=raw,file={variables}")
 
 
 def accelerator(kernel: Path) -> tuple[str, ...]:
@@ -112,13 +151,62 @@ def pack_initramfs(tree: Path, dest: Path) -> Path:
     return dest
 
 
-def _qemu(
-    kernel: Path, initrd: Path | None, append: str, disk: Path | None, memory: int, smp: int, accel: Sequence[str]
-) -> list[str]:
+def tiny_initramfs(script: str, dest: Path, files: Mapping[str, bytes] | None = None) -> Path:
+    """An initramfs whose init is a script for busybox, and nothing else but FILES."""
+    busybox = Path("/bin/busybox")
+    if not busybox.exists():
+        raise LabError("no busybox on this machine (run tests/lab/provision)")
+    with tempfile.TemporaryDirectory(prefix="kdump-lab-") as work:
+        tree = Path(work)
+        for name, data in {"bin/busybox": busybox.read_bytes(), "init": script.encode(), **(files or {})}.items():
+            path = tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o755)
+        for name in ("dev", "proc", "sys"):
+            (tree / name).mkdir()
+        return pack_initramfs(tree, dest)
+
+
+DISK_MODULES = ("virtio_pci", "virtio_blk", "ext4")
+SWITCH = """#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+for module in $(/bin/busybox cat /modules/order); do
+    /bin/busybox insmod "/modules/$module"
+done
+/bin/busybox mkdir /disk
+/bin/busybox mount -t ext4 -o ro /dev/vda /disk
+exec /bin/busybox switch_root /disk /usr/lib/systemd/systemd
+"""
+"""Goes on with what is on the disk; the system's own initramfs takes as long as all the rest of an emulated boot."""
+
+
+def disk_initramfs(kernel: Path, dest: Path) -> Path:
+    """What a kernel, with its modules beside it, needs to start from `disk_from_root`'s disk."""
+    text = kernel.with_name("modules.dep").read_text()
+    needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in text.splitlines())}
+    wanted = [path for name in DISK_MODULES for path in needs if Path(path).name == f"{name}.ko.zst"]
+    order = list(dict.fromkeys(path for one in wanted for path in (*reversed(needs[one]), one)))
+    files = {f"modules/{Path(path).stem}": unpack_module(kernel.parent / path) for path in order}
+    names = "\n".join(Path(name).name for name in files)
+    return tiny_initramfs(SWITCH, dest, {**files, "modules/order": names.encode()})
+
+
+def unpack_module(packed: Path) -> bytes:
+    """A module as a plain busybox can load it."""
+    return subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
+
+
+def _qemu(accel: Sequence[str], memory: int, smp: int) -> list[str]:
+    """A machine with a processor, memory and a serial line."""
     argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *accel]  # gone when we are
     argv += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
-    argv += ["-smp", str(smp), "-m", str(memory), "-kernel", str(kernel)]
-    argv += ["-append", append if CONSOLE in append else f"{CONSOLE} {append}"]
+    return [*argv, "-smp", str(smp), "-m", str(memory)]
+
+
+def _direct(kernel: Path, initrd: Path | None, append: str, disk: Path | None) -> list[str]:
+    """What it is to run, and on which disk."""
+    argv = ["-kernel", str(kernel), "-append", append if CONSOLE in append else f"{CONSOLE} {append}"]
     if initrd is not None:
         argv += ["-initrd", str(initrd)]
     if disk is not None:
@@ -161,17 +249,10 @@ def _watch(argv: Sequence[str], timeout: float, until: re.Pattern[str] | None) -
 
 def _probe_kvm(kernel: Path) -> bool:
     """Whether this kernel reaches a first process under KVM within a few seconds."""
-    busybox = Path("/bin/busybox")
-    if not busybox.exists():
+    if not Path("/bin/busybox").exists():
         return False
     with tempfile.TemporaryDirectory(prefix="kdump-lab-") as work:
-        tree = Path(work) / "tree"
-        (tree / "bin").mkdir(parents=True)
-        (tree / "bin/busybox").write_bytes(busybox.read_bytes())
-        (tree / "bin/busybox").chmod(0o755)
-        (tree / "init").write_text(f"#!/bin/busybox sh\n/bin/busybox echo {PROBE_MARK}\n/bin/busybox reboot -f\n")
-        (tree / "init").chmod(0o755)
-        (tree / "dev").mkdir()
-        initrd = pack_initramfs(tree, Path(work) / "initrd")
-        argv = _qemu(kernel, initrd, "panic=-1", None, 512, 1, KVM)
+        script = f"#!/bin/busybox sh\n/bin/busybox echo {PROBE_MARK}\n/bin/busybox reboot -f\n"
+        initrd = tiny_initramfs(script, Path(work) / "initrd")
+        argv = _qemu(KVM, 512, 1) + _direct(kernel, initrd, "panic=-1", None)
         return PROBE_MARK in _watch(argv, PROBE_SECONDS, re.compile(PROBE_MARK)).console

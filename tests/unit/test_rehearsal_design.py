@@ -164,7 +164,7 @@ def test_the_controller_takes_all_disks() -> None:
 DISKS = (machine.Disk("/a,b/disk"), machine.Disk("/c", readonly=True), *(machine.Disk(f"/{n}") for n in range(6)))
 
 
-@pytest.mark.parametrize(("accelerator", "cpu"), [("kvm", "host"), ("tcg", "max,la57=off,cx16=off")])
+@pytest.mark.parametrize(("accelerator", "cpu"), [("kvm", "host"), ("tcg", "max,la57=off,cx16=off,erms=off")])
 def test_the_machine(accelerator: machine.Accelerator, cpu: str) -> None:
     assert machine.CPUS[accelerator][0] == cpu
     host = machine.Host(accelerator, cpu, 2048, ("-device", "i6300esb"))

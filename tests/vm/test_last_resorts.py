@@ -14,7 +14,7 @@ from kdump_pkg.facts.trace import LINE
 from kdump_pkg.model import Facts, Watchdog
 from kdump_pkg.plan import first_stage, scratch
 from kdump_pkg.plan.verdict import Verdict
-from tests.lab import crash, packages
+from tests.lab import crash, packages, vm
 from tests.lab.crash import SMALL, Machine
 from tests.lab.root import default_generator
 from tests.lab.stacks import FS, MISSING
@@ -22,7 +22,6 @@ from tests.lab.stacks import FS, MISSING
 pytestmark = pytest.mark.vm
 
 FSTAB = f"UUID={FS} / ext4 rw 0 1\n"
-FIRMWARE = Path("/usr/share/OVMF")
 TRIGGER = "echo c >/proc/sysrq-trigger"
 
 
@@ -55,16 +54,14 @@ def test_three_crashes_in_a_minute_then_the_machine_halts(machine: Machine, tmp_
     assert {"dmesg.txt", "meta"} <= left[str(verdicts[3].directory)]
 
 
-@pytest.mark.skipif(not FIRMWARE.is_dir(), reason="no OVMF in /usr/share/OVMF: apt-get install ovmf")
+@pytest.mark.skipif(not vm.has_firmware(), reason=vm.WITHOUT_FIRMWARE)
 def test_a_crash_that_could_not_be_saved_leaves_its_reason_to_the_firmware(machine: Machine, tmp_path: Path) -> None:
-    code, variables = FIRMWARE / "OVMF_CODE_4M.fd", tmp_path / "variables.fd"
-    shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
-    firmware = [f"if=pflash,format=raw,readonly=on,file={code}", f"if=pflash,format=raw,file={variables}"]
+    variables = tmp_path / "variables.fd"
+    firmware = vm.firmware(variables)
     nowhere = f"[target uuid={MISSING}]\nfstype = ext4\ndevice_timeout = 5\n"
     machine.arm(f"modules = efivarfs\n{nowhere}", fstab=FSTAB)
     kept = tmp_path / "kept"
-    qemu = tuple(word for drive in firmware for word in ("-drive", drive))
-    verdict = machine.crash(replace(SMALL, break_target=("missing:1",), qemu=qemu, keep=kept))
+    verdict = machine.crash(replace(SMALL, break_target=("missing:1",), qemu=firmware, keep=kept))
     said = (kept / "console.log").read_text()
     assert not verdict.captured
     assert verdict.seconds_panic_to_reboot is not None
