@@ -18,7 +18,7 @@ demo:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.demo
 
-# Figures, nothing asserted: sizes, times, memory; half an hour.
+# Figures, nothing asserted: sizes and times; a quarter of an hour.
 bench:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.bench
