@@ -164,7 +164,10 @@ def test_removal_leaves_dumps_and_edited_files(package: Path) -> None:
         said(root, "-R", "kdump-pkg")
         after = snapshot(root.path, times=False)
         assert set(after) - set(before) == {str(dump.relative_to(root.path))}
-        assert {k: v for k, v in after.items() if k in before} == before
+        # dracut's hook makes the system's own image anew when a module of dracut's comes; no two of them are alike.
+        anew = {"boot/initramfs-linux.img"} if root.generator == "dracut" else set()
+        kept = {name: what for name, what in before.items() if name not in anew}
+        assert {name: what for name, what in after.items() if name in kept} == kept
         assert not (root.path / "var/lib/kdump-pkg").exists()
         assert not (root.path / "usr/lib/debug").exists()
 
