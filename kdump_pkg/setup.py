@@ -11,7 +11,7 @@ from kdump_pkg import crashkernel, fs, paths, reconcile, ui
 from kdump_pkg.apply import setup as stage
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.facts.results import read_result
+from kdump_pkg.facts.results import read_files, read_result
 from kdump_pkg.facts.state import read_own_file, read_units
 from kdump_pkg.facts.surroundings import read_loaders, read_surroundings
 from kdump_pkg.model import Config, Facts
@@ -90,7 +90,7 @@ def _setting_up(ctx: Context, wish: Wish, *, ask: bool) -> _Job:
     sysctl, said = _sysctl(ctx) if wish.panic_on_hang else (None, ())
     here = Here(
         results=_results(ctx, loader, around),
-        generated=stage.generated(ctx, loader.results),
+        generated=read_files(ctx, loader.results),
         record=load(recorded) if recorded is not None else None,
         recorded=recorded,
         units=facts.units,
@@ -211,7 +211,7 @@ def _now(ctx: Context, record: Record, recorded: bytes, loaders: tuple[Loader, .
     generated = {}
     for name in {one.loader for one in record.generated}:
         known = {one.path: ctx.read_bytes(one.path) for one in record.generated if one.loader == name}
-        generated[name] = {**known, **(stage.generated(ctx, ours[name].results) if name in ours else {})}
+        generated[name] = {**known, **(read_files(ctx, ours[name].results) if name in ours else {})}
     sysctl, notes = _sysctl_back(ctx) if record.sysctl else (None, ())
     return Now(
         recorded=recorded,

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from kdump_pkg import fs, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.facts.results import read_files
 from kdump_pkg.facts.state import read_units
-from kdump_pkg.model.bootloader import Result
 from kdump_pkg.model.setup import Change, Contents, Record, SetupPlan, dump, load, settled, with_generated
 
 TIMEOUT = 1800  # seconds: images of several kernels, on a slow machine
@@ -29,24 +29,12 @@ def read(ctx: Context, path: str) -> bytes | None:
     return data
 
 
-def generated(ctx: Context, results: Iterable[Result]) -> dict[str, bytes | None]:
-    """The files that programs make, but for images: those are large, and can be made anew."""
-    found: dict[str, bytes | None] = {}
-    for result in results:
-        if result.kind == "entries":
-            names = [name for name in ctx.names(result.path) if name.endswith(".conf") and not name.startswith(".")]
-            found |= {f"{result.path}/{name}": ctx.read_bytes(f"{result.path}/{name}") for name in names}
-        elif result.kind != "uki":
-            found[result.path] = ctx.read_bytes(result.path)
-    return found
-
-
 def reserve(ctx: Context, plan: SetupPlan, check: Check, report: Report) -> None:
     """Make it so, or raise KdumpError with everything as it was. Call it under `fs.lock` only."""
     assert plan.record is not None
     must_be_unchanged(ctx, plan)
     _tidy(ctx, plan, plan.record)
-    before = generated(ctx, plan.results)
+    before = read_files(ctx, plan.results)
     begun: set[str] = set()
     try:
         _write_record(ctx, plan.record)
@@ -116,7 +104,7 @@ def _write_record(ctx: Context, record: Record) -> None:
 def _final(ctx: Context, plan: SetupPlan, record: Record, before: Contents) -> Record:
     if plan.loader is None or not plan.commands:
         return settled(record)
-    return settled(with_generated(record, plan.loader.name, before, generated(ctx, plan.results)))
+    return settled(with_generated(record, plan.loader.name, before, read_files(ctx, plan.results)))
 
 
 def _put(ctx: Context, change: Change) -> None:
@@ -164,7 +152,7 @@ def _roll_back(ctx: Context, plan: SetupPlan, before: Contents, begun: set[str])
         if ctx.read_bytes(change.path) == change.after:
             _attempt(left, change.path, _put, ctx, Change(change.path, change.after, change.before))
     if plan.commands and "commands" in begun:
-        now = generated(ctx, plan.results)
+        now = read_files(ctx, plan.results)
         for path in sorted({*now, *before}):
             if now.get(path) != before.get(path):
                 _attempt(left, path, _put, ctx, Change(path, now.get(path), before.get(path)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +35,12 @@ def read_result(ctx: Context, result: Result, around: Surroundings) -> tuple[Res
     return tuple(_line(file, line) for line in limine.generated_lines(file, around))
 
 
+def read_files(ctx: Context, results: Iterable[Result]) -> dict[str, bytes | None]:
+    """The files that they consist of, but for images: those are large, and can be made anew."""
+    paths = (bls.paths(ctx, one.path) if one.kind == "entries" else [one.path] for one in results if one.kind != "uki")
+    return {path: ctx.read_bytes(path) for group in paths for path in group}
+
+
 def _data(ctx: Context, path: str) -> bytes:
     data = ctx.read_bytes(path)
     if data is None:
@@ -48,11 +54,11 @@ def _line(file: TextFile, line: CommandLine) -> ResultLine:
 
 def _entries(ctx: Context, directory: str, around: Surroundings) -> Iterator[ResultLine]:
     """One for each loader entry; a directory without any is as good as none."""
-    names = [name for name in ctx.names(directory) if name.endswith(".conf") and name[0] != "."]
-    if not names:
+    entries = bls.paths(ctx, directory)
+    if not entries:
         raise KdumpError(f"{directory}: there is no loader entry in it", hint=AGAIN)
-    for name in names:
-        file = TextFile(f"{directory}/{name}", _data(ctx, f"{directory}/{name}"))
+    for path in entries:
+        file = TextFile(path, _data(ctx, path))
         yield _line(file, bls.command_line(file, around))
 
 

@@ -7,9 +7,10 @@ after a change. What is put into them, and taken out again, is `loaders.edit`'s.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from kdump_pkg.model.bootloader import Loader, Surroundings
+from kdump_pkg.model.bootloader import Loader, Surroundings, TextFile
 
 PROGRAMS = (
     "grub-mkconfig", "grub-script-check", "sdboot-manage", "kernel-install", "bootctl", "mkinitcpio", "dracut",
@@ -32,3 +33,9 @@ class Reader(Protocol):
     """What each module of this package has as `read`."""
 
     def __call__(self, look: Look, around: Surroundings) -> Loader | None: ...
+
+
+def text_files(look: Look, paths: Iterable[str]) -> list[TextFile]:
+    """Those that are there and can be read."""
+    found = ((path, look.read_bytes(path)) for path in paths)
+    return [TextFile(path, data) for path, data in found if data is not None]

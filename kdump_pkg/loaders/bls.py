@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdump_pkg.loaders import Look, evidence, new_line, ours, places, words
+from kdump_pkg.loaders import Look, evidence, new_line, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Stretch, Surroundings, TextFile
 
 FIELD = re.compile(rb"[ \t]*([^\s#]\S*)(?:[ \t]+(.*?))?[ \t\r]*\Z", re.S)
@@ -25,12 +25,14 @@ def directories(around: Surroundings) -> tuple[str, ...]:
     return tuple(f"{place}/loader/entries" for place in places.mounted(around))
 
 
+def paths(look: Look, directory: str) -> list[str]:
+    """Of a directory's entries; systemd-boot takes no hidden ones."""
+    names = (name for name in look.names(directory) if name.lower().endswith(".conf") and name[0] != ".")
+    return [f"{directory}/{name}" for name in names]
+
+
 def files(look: Look, around: Surroundings) -> tuple[TextFile, ...]:
-    """systemd-boot takes no hidden ones."""
-    names = ((where, name) for where in directories(around) for name in look.names(where))
-    paths = [f"{where}/{name}" for where, name in names if name.lower().endswith(".conf") and name[0] != "."]
-    read = [TextFile(path, look.read_bytes(path)) for path in paths]
-    return tuple(file for file in read if file.data is not None)
+    return tuple(text_files(look, (path for where in directories(around) for path in paths(look, where))))
 
 
 def command_line(file: TextFile, around: Surroundings) -> CommandLine:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kdump_pkg import crashkernel
-from kdump_pkg.loaders import Look, new_line, words
+from kdump_pkg.loaders import Look, new_line, text_files, words
 from kdump_pkg.model.bootloader import Insert, Stretch, Surroundings, TextFile
 
 ETC = "/etc/kernel/cmdline"
@@ -15,15 +15,9 @@ USR = "/usr/lib/kernel/cmdline"
 WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 
 
-def read(look: Look, paths: Iterable[str]) -> list[TextFile]:
-    """Those that are there."""
-    found = ((path, look.read_bytes(path)) for path in paths)
-    return [TextFile(path, data) for path, data in found if data is not None]
-
-
 def base(look: Look) -> list[TextFile]:
     """The one of the two that counts, if any."""
-    return read(look, (ETC, USR))[:1]
+    return text_files(look, (ETC, USR))[:1]
 
 
 def stretches(files: Iterable[TextFile]) -> tuple[Stretch, ...]:

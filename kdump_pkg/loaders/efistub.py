@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from kdump_pkg.loaders import Look, ours, places, words
+from kdump_pkg.loaders import Look, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Loader, NvramEntry, Stretch, Surroundings, TextFile
 
 KERNEL = re.compile(r"(?:vmlinuz|vmlinux|bzimage|linux)[^/]*\Z", re.I)
@@ -66,11 +66,7 @@ def _disk(look: Look, around: Surroundings, entry: NvramEntry) -> str:
 
 
 def _script(look: Look, around: Surroundings, *, started: str | None) -> Loader | None:
-    files = [
-        TextFile(path, data)
-        for path in (f"{place}/startup.nsh" for place in places.mounted(around))
-        if (data := look.read_bytes(path)) is not None
-    ]
+    files = text_files(look, (f"{place}/startup.nsh" for place in places.mounted(around)))
     lines = tuple(line for file in files for line in _lines(file, around))
     if not any(line.foreign is None for line in lines) and not (files and started):
         return None

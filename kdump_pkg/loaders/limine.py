@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from kdump_pkg.loaders import Look, evidence, limine_entry_tool, new_line, ours, places, words
+from kdump_pkg.loaders import Look, evidence, limine_entry_tool, new_line, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Insert, Loader, Stretch, Surroundings, TextFile
 
 HOMES = ("", "/limine", "/boot", "/boot/limine", "/EFI/limine", "/EFI/BOOT", "/EFI/arch-limine")
@@ -95,8 +95,7 @@ def _homes(around: Surroundings) -> list[str]:
 def _files(look: Look, around: Surroundings) -> Iterator[TextFile]:
     """The old form counts only where there is none of the new one (Limine reads either)."""
     for name in ("limine.conf", "limine.cfg"):
-        found = [TextFile(path, look.read_bytes(path)) for path in (f"{home}/{name}" for home in _homes(around))]
-        there = [file for file in found if file.data is not None]
+        there = text_files(look, (f"{home}/{name}" for home in _homes(around)))
         yield from there
         if there:
             return

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kdump_pkg.loaders import Look, cmdline_files, evidence, new_line, places, words
+from kdump_pkg.loaders import Look, cmdline_files, evidence, new_line, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Insert, Loader, Result, Stretch, Surroundings, TextFile
 
 MAKERS = ("limine-update", "limine-mkinitcpio")
@@ -72,7 +72,7 @@ def _files(look: Look) -> list[TextFile]:
     def inside(directory: str) -> list[str]:
         return [f"{directory}/{name}" for name in look.names(directory) if name.endswith(".conf")]
 
-    files = cmdline_files.read(look, (*inside(SHIPPED), MAIN, *inside(DROP_INS)))
+    files = text_files(look, (*inside(SHIPPED), MAIN, *inside(DROP_INS)))
     return [*files, TextFile(LAST, look.read_bytes(LAST))]
 
 
@@ -115,7 +115,7 @@ def _elsewhere(
     look: Look, around: Surroundings, files: Sequence[TextFile], *, started: bool
 ) -> tuple[list[TextFile], list[CommandLine], str | None]:
     """Without a value it takes /etc/kernel/cmdline, else the running one. A first value must hold all of it."""
-    found = cmdline_files.read(look, (cmdline_files.ETC,))
+    found = text_files(look, (cmdline_files.ETC,))
     if found:
         own = cmdline_files.stretches(found)
         grow = cmdline_files.grow(found, own, cmdline_files.ETC)

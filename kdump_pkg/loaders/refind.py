@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kdump_pkg.loaders import Look, evidence, ours, places, words
+from kdump_pkg.loaders import Look, evidence, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Loader, Stretch, Surroundings, TextFile
 
 LINUX_CONF, CONF = "refind_linux.conf", "refind.conf"
@@ -40,7 +40,7 @@ class _Stanza:
 
 
 def read(look: Look, around: Surroundings) -> Loader | None:
-    files = [TextFile(path, data) for path in _candidates(look, around) if (data := look.read_bytes(path)) is not None]
+    files = text_files(look, _candidates(look, around))
     why = _evidence(around)
     if not files and not why:
         return None

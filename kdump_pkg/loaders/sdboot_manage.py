@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdump_pkg.loaders import Look, bls, cmdline_files, new_line, places, shell, sourced, words
+from kdump_pkg.loaders import Look, bls, new_line, places, shell, sourced, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Insert, Loader, Result, Surroundings, TextFile
 
 MAIN = "/etc/sdboot-manage.conf"
@@ -50,7 +50,7 @@ def _entries(look: Look, around: Surroundings) -> list[str]:
 
 def _files(look: Look) -> list[TextFile]:
     drop_ins = (f"{home}/{name}" for home in (SHIPPED, DROP_INS) for name in look.names(home) if name.endswith(".conf"))
-    return cmdline_files.read(look, (MAIN, *drop_ins))
+    return text_files(look, (MAIN, *drop_ins))
 
 
 def _keeps(values: sourced.Sourced) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kdump_pkg.loaders import Look, cmdline_files, limine_entry_tool, places, shell, sourced, words
+from kdump_pkg.loaders import Look, cmdline_files, limine_entry_tool, places, shell, sourced, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Loader, Preset, Result, Surroundings, TextFile
 
 DROP_INS = "/etc/cmdline.d"
@@ -76,9 +76,9 @@ def _name(preset: Preset) -> str:
 def _source(look: Look, around: Surroundings, source: str) -> tuple[list[TextFile], CommandLine | None, str | None]:
     """SOURCE is what a preset names instead: a file, or a directory in the place of /etc/cmdline.d (mkinitcpio(8))."""
     if source and look.is_file(source):
-        return _edited(cmdline_files.read(look, [source]))
+        return _edited(text_files(look, [source]))
     base = [] if source else cmdline_files.base(look)
-    parts = cmdline_files.read(look, _parts(look, source or DROP_INS))
+    parts = text_files(look, _parts(look, source or DROP_INS))
     if parts and (not base or base[0].path == cmdline_files.USR):
         return _edited([*base, *parts], parts[-1].path)
     if source and not parts:
@@ -180,7 +180,7 @@ def _dracut_files(look: Look) -> list[TextFile]:
     """By their names; of two with one name, that in /etc counts."""
     paths = {name: f"{home}/{name}" for home in reversed(DRACUT) for name in look.names(home)}
     inside = (paths[name] for name in sorted(paths, key=_version) if name.endswith(".conf"))
-    return cmdline_files.read(look, (DRACUT_MAIN, *inside))
+    return text_files(look, (DRACUT_MAIN, *inside))
 
 
 def _dracut_line(look: Look, made: Loader) -> Loader:

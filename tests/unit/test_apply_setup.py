@@ -16,6 +16,7 @@ from kdump_pkg import fs, paths
 from kdump_pkg.apply import setup as stage
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.facts.results import read_files
 from kdump_pkg.facts.state import read_units
 from kdump_pkg.model.bootloader import Loader, Result, ResultLine
 from kdump_pkg.model.setup import Change, SetupPlan, dump, load
@@ -79,7 +80,7 @@ def prepared(ctx: Context, loader: Loader | None, **here: Any) -> SetupPlan:
     recorded = ctx.read_bytes(paths.SETUP)
     found = Here(
         results={result: read_result(ctx, result) for result in loader.results},
-        generated=stage.generated(ctx, loader.results),
+        generated=read_files(ctx, loader.results),
         record=load(recorded) if recorded else None,
         recorded=recorded,
         units=read_units(ctx),
@@ -105,7 +106,7 @@ def undo(ctx: Context, *read: Callable[[Context], Loader | None]) -> SetupPlan:
     generated: dict[str, dict[str, bytes | None]] = {}
     results: dict[str, dict[Result, tuple[ResultLine, ...] | None]] = {}
     for one in loaders:
-        generated[one.name] = stage.generated(ctx, one.results)
+        generated[one.name] = read_files(ctx, one.results)
         results[one.name] = {result: read_result(ctx, result) for result in one.results if result.kind == "uki"}
     files = {file.path: ctx.read_bytes(file.path) for file in record.files}
     now = Now(recorded, files, generated, results, units=read_units(ctx))

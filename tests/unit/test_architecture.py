@@ -45,7 +45,15 @@ def ours(name: str) -> set[str]:
 NOUNS = {"", "crashkernel", "errors", "model", "options", "packages", "paths"}
 EFFECTS = {"context", "run", "fs", "ui", "keyring"}
 TOP = {"reconcile", "rehearsal", "setup", "estimate", "crash_test", "dumps", "cli", "hook", "__main__"}
-READERS = {"facts.elf", "facts.initramfs", "facts.vmlinuz", "facts.state", "facts.dumps", "facts.trace"}
+READERS = {
+    "facts.elf",
+    "facts.initramfs",
+    "facts.results",
+    "facts.vmlinuz",
+    "facts.state",
+    "facts.dumps",
+    "facts.trace",
+}
 """Of the facts, these read files and decide nothing: what is applied is checked by them."""
 
 
