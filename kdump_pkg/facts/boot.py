@@ -65,11 +65,11 @@ def _watchdog(ctx: Context) -> Watchdog | None:
 
 def _kernel_install_cmdline(ctx: Context) -> str | None:
     """What the system will be booted with, as kernel-install(8) and mkinitcpio's UKIs take it."""
-    for name in ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"):
-        text = ctx.read_text(name)
-        if text:
-            return " ".join(line for line in text.splitlines() if not line.startswith("#"))
-    return None
+    from kdump_pkg.loaders import cmdline_files, text_files, words  # of no use where the running one is known
+
+    files = text_files(ctx, (cmdline_files.ETC, cmdline_files.USR))
+    texts = (words.text(file.data or b"", cmdline_files.stretches([file])) for file in files)
+    return next(filter(None, texts), None)
 
 
 def _number(ctx: Context, names: tuple[str, ...]) -> int | None:

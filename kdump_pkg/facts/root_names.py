@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kdump_pkg import parameters
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import devices, lookup, mounts, udev
 from kdump_pkg.facts.lookup import Machine
 from kdump_pkg.facts.mounts import Mount
-from kdump_pkg.loaders import ours
 
 
 def read_names(machine: Machine, cmdline: str | None) -> frozenset[str]:
     """Empty where nothing is known. CMDLINE is the one that this system runs with, None where it doesn't run."""
-    running = ours.parameters(cmdline or "").get("root")
+    running = parameters.by_name(cmdline or "").get("root")
     names = {running} if running else set()
     mount = mounts.holding("/", machine.mounts)
     if mount is not None and (cmdline is not None or mount.root == "/" or mount.fstype == "btrfs"):

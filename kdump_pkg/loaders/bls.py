@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kdump_pkg import parameters
 from kdump_pkg.loaders import Look, evidence, new_line, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Stretch, Surroundings, TextFile
 
@@ -64,7 +65,7 @@ def _fields(path: str, data: bytes) -> Iterable[_Field]:
 
 def _foreign(value: dict[str, str], cmdline: str, around: Surroundings) -> str | None:
     program = value.get("linux") or value.get("efi") or value.get("uki") or ""
-    if not value.get("linux") and "root" not in ours.parameters(cmdline):
+    if not value.get("linux") and "root" not in parameters.by_name(cmdline):
         return "it starts no Linux"
     return ours.foreign(around, cmdline, machine_id=value.get("machine-id", ""), kernel=program)
 

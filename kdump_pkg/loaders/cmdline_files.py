@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
-from kdump_pkg import crashkernel
+from kdump_pkg import crashkernel, parameters
 from kdump_pkg.loaders import Look, new_line, text_files, words
 from kdump_pkg.model.bootloader import Insert, Stretch, Surroundings, TextFile
 
 ETC = "/etc/kernel/cmdline"
 USR = "/usr/lib/kernel/cmdline"
 """What the system takes where the other one isn't there (kernel-install(8), mkinitcpio(8))."""
-WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 
 
 def base(look: Look) -> list[TextFile]:
@@ -65,5 +63,5 @@ def running(around: Surroundings, *, started: bool) -> tuple[str, str | None]:
         return "", "what would be booted with is not known: write the whole command line there"
     if crashkernel.values(given):
         return "", "it is made from the running one, which has crashkernel= already: write the whole command line there"
-    kept = (word for word in WORD.findall(given) if not word.startswith(("BOOT_IMAGE=", "initrd=")))
+    kept = (word for word in parameters.split(given) if not word.startswith(("BOOT_IMAGE=", "initrd=")))
     return " ".join(kept), None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from kdump_pkg import parameters
 from kdump_pkg.loaders import Look, evidence, grub_cfg, ours, places, shell, sourced, words
 from kdump_pkg.model.bootloader import CommandLine, Insert, Loader, Result, Surroundings, TextFile
 
@@ -124,7 +125,7 @@ def _evidence(around: Surroundings, configs: Iterable[bytes]) -> str:
         found = evidence.started(around, "GRUB", PROGRAM)
         if found or around.firmware.loader_info:
             return found or ""
-    kernel = ours.parameters(around.cmdline or "").get("BOOT_IMAGE", "")
+    kernel = parameters.by_name(around.cmdline or "").get("BOOT_IMAGE", "")
     path = kernel[kernel.find("/") :] if kernel.startswith(("/", "(")) else ""
     if path and any(path.encode() in data for data in configs):
         return f"the kernel was started as BOOT_IMAGE={kernel}, which is in grub.cfg"

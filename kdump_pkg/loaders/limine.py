@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from kdump_pkg import parameters
 from kdump_pkg.loaders import Look, evidence, limine_entry_tool, new_line, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Insert, Loader, Stretch, Surroundings, TextFile
 
@@ -180,7 +181,7 @@ def _foreign(entry: _Entry, kernel: str, cmdline: str, around: Surroundings) -> 
     if any(one.title.lower() == "snapshots" for one in family):
         return "it starts a snapshot"
     protocol = entry.text("protocol").lower()
-    if protocol in CHAINLOADED and "root" not in ours.parameters(cmdline):
+    if protocol in CHAINLOADED and "root" not in parameters.by_name(cmdline):
         return "its command line is in the image" if "/efi/linux/" in kernel.lower() else "it starts no Linux"
     if protocol not in ("", "linux", *CHAINLOADED):
         return "it starts no Linux"

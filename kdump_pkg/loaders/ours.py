@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kdump_pkg import parameters
 from kdump_pkg.model.bootloader import Surroundings
 
 SNAPSHOT = re.compile(r"(?:^|[=/,@])\.?(?:snapshots?|timeshift-btrfs)/|[/@.](?:snapshots|snapper)\b")
@@ -19,11 +20,11 @@ def foreign(around: Surroundings, cmdline: str, *, machine_id: str = "", kernel:
         return "it starts another system"
     if "memtest" in kernel.lower():
         return "it starts no Linux"
-    given = parameters(cmdline)
+    given = parameters.by_name(cmdline)
     if any(name in given for name in IMAGE):
         return "it starts an installation image"
     root, flags = given.get("root"), given.get("rootflags", "")
-    own = parameters(around.cmdline or "") if around.live else {}
+    own = parameters.by_name(around.cmdline or "") if around.live else {}
     if SNAPSHOT.search(flags) and flags != own.get("rootflags"):  # after a rollback, a snapshot is this system
         return "it starts a snapshot"
     if root is None:
@@ -33,13 +34,6 @@ def foreign(around: Surroundings, cmdline: str, *, machine_id: str = "", kernel:
     if known and comparable and _plain(root) not in known:
         return f"its root is another one, root={root}"
     return None
-
-
-def parameters(cmdline: str) -> dict[str, str]:
-    """Names and values of a command line; of one that comes twice, the last."""
-    words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', cmdline)
-    pairs = (word.replace('"', "").partition("=") for word in words)
-    return {name: value for name, _, value in pairs}
 
 
 def _plain(root: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from kdump_pkg import parameters
 from kdump_pkg.loaders import Look, evidence, ours, places, text_files, words
 from kdump_pkg.model.bootloader import CommandLine, Loader, Stretch, Surroundings, TextFile
 
@@ -172,13 +173,13 @@ def _why_not(file: TextFile, stanza: _Stanza, around: Surroundings) -> str | Non
     text = stanza.options.text(file.data or b"")
     if stanza.disabled:
         return "it is disabled"
-    if not KERNEL.search(stanza.loader) and "root" not in ours.parameters(text):
+    if not KERNEL.search(stanza.loader) and "root" not in parameters.by_name(text):
         return "it starts no Linux"
     return ours.foreign(around, text, kernel=stanza.loader)
 
 
 def _evidence(around: Surroundings) -> str:
     """Why this boot came through rEFInd; empty where nothing says so, or where it started another loader."""
-    if not around.live or around.firmware.stub_info or "BOOT_IMAGE" in ours.parameters(around.cmdline or ""):
+    if not around.live or around.firmware.stub_info or "BOOT_IMAGE" in parameters.by_name(around.cmdline or ""):
         return ""
     return evidence.started(around, "rEFInd", PROGRAM) or ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from kdump_pkg import parameters
 from kdump_pkg.loaders import Look, evidence, new_line, ours, places, words
 from kdump_pkg.model.bootloader import CommandLine, Loader, Stretch, Surroundings, TextFile
 
@@ -190,7 +191,7 @@ def _evidence(around: Surroundings, menus: list[_Menu]) -> str:
         return found
     if around.firmware.loader_info:
         return ""
-    kernel = ours.parameters(around.cmdline or "").get("BOOT_IMAGE", "")
+    kernel = parameters.by_name(around.cmdline or "").get("BOOT_IMAGE", "")
     for menu in menus:
         if kernel and any(label.kernel == kernel for label in menu.labels):
             return f"the kernel was started as BOOT_IMAGE={kernel}, which is in {next(iter(menu.files))}"

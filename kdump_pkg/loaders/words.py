@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kdump_pkg import crashkernel
+from kdump_pkg import crashkernel, parameters
 from kdump_pkg.model.bootloader import Insert, Stretch
 
 # A value holds neither blanks nor quotes, so what stands around it needs no parsing here.
 PARAMETER = re.compile(rb"(?<![^\s\"'])crashkernel=([^\s\"'\\]*)")
-WORD = re.compile(rb'(?:[^\s"]|"[^"]*"?)+')
-"""As the kernel sees it: a value in double quotes may have blanks (lib/cmdline.c, next_arg)."""
+WORD = re.compile(parameters.WORD.pattern.encode("ascii"))
 BLANK_END = re.compile(rb"(?:\s|\\\r?\n)*\Z")
 """Also the backslash that continues a line."""
 LINE = re.compile(rb"([^\n]*?)(?:\r?\n|\Z)")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from kdump_pkg import parameters
 from kdump_pkg.model import Config, Flavour
 
 LONGEST = 2047 - 160  # COMMAND_LINE_SIZE of x86, less what kexec appends (elfcorehdr=, memmap=)
@@ -128,8 +127,8 @@ def capture_cmdline(system: str | None, flavour: Flavour, config: Config) -> str
 
 
 def _words(text: str) -> list[str]:
-    """Parameters as the kernel splits them: at blanks outside of double quotes, up to `--` (the rest is init's)."""
-    words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', text)
+    """Parameters up to `--`: the rest is init's."""
+    words = parameters.split(text)
     return words[: words.index("--")] if "--" in words else words
 
 

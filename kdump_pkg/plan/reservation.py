@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from kdump_pkg import crashkernel
+from kdump_pkg import crashkernel, parameters
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.loaders import edit, ours, words
+from kdump_pkg.loaders import edit, words
 from kdump_pkg.model.bootloader import Edit, Loader, Result, ResultLine, Surroundings
 from kdump_pkg.model.setup import Change, Contents, Record, Recorded, SetupPlan, Version, with_generated
 
@@ -190,7 +190,7 @@ def _foreign(loader: Loader) -> tuple[str, ...]:
 def _different(loader: Loader, around: Surroundings) -> tuple[str, ...]:
     """Of another root or a chroot, /etc/fstab may name the root in another way than the entries do."""
     texts = [words.text(loader.data(one.path), [one]) for line in edit.own_lines(loader) for one in line.stretches]
-    roots = dict.fromkeys(root for text in texts if (root := ours.parameters(text).get("root")))
+    roots = dict.fromkeys(root for text in texts if (root := parameters.by_name(text).get("root")))
     unknown = [root for root in roots if root not in around.roots]
     if around.live or len(unknown) < 2:
         return ()

@@ -42,7 +42,7 @@ def ours(name: str) -> set[str]:
     return {i.removeprefix("kdump_pkg").removeprefix(".") for i in imports(name) if i.split(".")[0] == "kdump_pkg"}
 
 
-NOUNS = {"", "crashkernel", "errors", "model", "options", "packages", "paths"}
+NOUNS = {"", "crashkernel", "errors", "model", "options", "packages", "parameters", "paths"}
 EFFECTS = {"context", "run", "fs", "ui", "keyring"}
 TOP = {"reconcile", "rehearsal", "setup", "estimate", "crash_test", "dumps", "cli", "hook", "__main__"}
 READERS = {

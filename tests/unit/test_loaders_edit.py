@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kdump_pkg import parameters
 from kdump_pkg.loaders import edit, ours, words
 from kdump_pkg.model.bootloader import CommandLine, Edit, Insert, Loader, Stretch, Surroundings, TextFile
 
@@ -194,4 +195,4 @@ def test_foreign_by_machine_and_kernel() -> None:
 
 
 def test_parameters() -> None:
-    assert ours.parameters('a b=1 b=2 c="d e" "f=g h" i=') == {"a": "", "b": "2", "c": "d e", "f": "g h", "i": ""}
+    assert parameters.by_name('a b=1 b=2 c="d e" "f=g h" i=') == {"a": "", "b": "2", "c": "d e", "f": "g h", "i": ""}
