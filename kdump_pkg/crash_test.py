@@ -5,7 +5,6 @@ What became of it is found out after the reboot, by `settle`, which `collect` ca
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -78,7 +77,7 @@ def _check(ctx: Context, config: Config) -> str:
 
 
 def _write(ctx: Context, test: CrashTest) -> None:
-    fs.write_atomic(ctx.path(paths.CRASH_TEST), json.dumps(asdict(test), indent=1).encode() + b"\n")
+    fs.write_record(ctx.path(paths.CRASH_TEST), asdict(test))
 
 
 # --- after the reboot -----------------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def _shrink(ctx: Context, config: Config, mib: int) -> None:
         failed = execute(ctx, Plan((Unload("its memory is made smaller"),)), ui.say)
     if not failed:
         try:
-            fs.overwrite(ctx.path(name), 0, f"{mib * MIB}\n".encode())
+            fs.feed(ctx.path(name), f"{mib * MIB}\n".encode())
         except KdumpError as error:
             failed = (KdumpError(f"the kernel gives nothing back: {error.message}", hint=error.hint),)
     if loaded:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import shutil
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,21 +33,12 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises KdumpError when there is no room or the directory can't be written; PATH is untouched then.
     """
     ensure_directory(path.parent)
-    check_space(path.parent, len(data))
-    tmp = temporary(path)
-    try:
-        tmp.unlink(missing_ok=True)  # of a killed run that had our process id
-        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        commit(tmp, path, synced=True)
-    except OSError as error:
-        raise _explained(path, error) from None
-    finally:
-        tmp.unlink(missing_ok=True)
+    _replace(path, path, data, lambda fd: os.fchmod(fd, mode))
+
+
+def write_record(path: Path, value: Mapping[str, object], mode: int = 0o644) -> None:
+    """Write what `Context.read_record` reads: a JSON object. Raises KdumpError as `write_atomic` does."""
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
 
 
 def rewrite(path: Path, data: bytes) -> None:
@@ -64,19 +56,24 @@ def rewrite(path: Path, data: bytes) -> None:
         raise _explained(path, error) from None
     if not stat.S_ISREG(facts.st_mode):  # a link to /dev/null must not replace that
         raise KdumpError(f"{path}: no regular file", hint="put one in its place")
-    tmp = temporary(real)
+    _replace(path, real, data, lambda fd: _take_after(fd, real, facts))
+
+
+def _replace(name: Path, path: Path, data: bytes, dress: Callable[[int], None]) -> None:
+    """Put DATA in the place of PATH, which errors call NAME; DRESS sees to mode and owner while it is a descriptor."""
+    tmp = temporary(path)
     try:
-        check_space(real.parent, len(data))
-        tmp.unlink(missing_ok=True)
+        check_space(path.parent, len(data))
+        tmp.unlink(missing_ok=True)  # of a killed run that had our process id
         fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            _take_after(file.fileno(), real, facts)
+            dress(file.fileno())
             os.fsync(file.fileno())
-        commit(tmp, real, synced=True)
+        commit(tmp, path, synced=True)
     except OSError as error:
-        raise _explained(path, error) from None
+        raise _explained(name, error) from None
     finally:
         with contextlib.suppress(OSError):  # a file system that has become read-only meanwhile
             tmp.unlink(missing_ok=True)

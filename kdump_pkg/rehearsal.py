@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def record(ctx: Context, rehearsal: Rehearsal, verdict: Verdict) -> None:
     if last is not None and same and not now.captured and now.reserved < last.reserved:
         return
     with contextlib.suppress(OSError, KdumpError):
-        fs.write_atomic(ctx.path(paths.REHEARSED), json.dumps(asdict(now), indent=1).encode() + b"\n")
+        fs.write_record(ctx.path(paths.REHEARSED), asdict(now))
 
 
 @dataclass(frozen=True)

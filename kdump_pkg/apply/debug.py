@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -128,5 +127,4 @@ def _record(ctx: Context) -> dict[str, dict[str, Any]]:
 
 
 def _write(ctx: Context, record: dict[str, dict[str, Any]]) -> None:
-    data = (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()
-    fs.write_atomic(ctx.path(paths.DEBUG_RECORD), data)
+    fs.write_record(ctx.path(paths.DEBUG_RECORD), record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def remember(ctx: Context, fingerprint: str, unpacked: int | None, least_mib: in
     """Keep what is known of the image of this fingerprint, for `estimate`; without it a guess has to do there."""
     known = {"fingerprint": fingerprint, "unpacked": unpacked, "least_mib": least_mib}
     with contextlib.suppress(KdumpError):
-        fs.write_atomic(ctx.path(paths.IMAGE_FACTS), (json.dumps(known, sort_keys=True) + "\n").encode())
+        fs.write_record(ctx.path(paths.IMAGE_FACTS), known)
 
 
 def command(action: BuildImage, out: str) -> list[str]:

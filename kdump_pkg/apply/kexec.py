@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 
 from kdump_pkg import fs, paths
@@ -35,7 +34,7 @@ def load(ctx: Context, action: Load, report: Callable[[str], None] = lambda text
     wanted = " ".join(volume.uuid for volume in action.keys)
     record = Loaded(action.release, action.fingerprint, action.cmdline, action.image, method, handed_over, wanted)
     _remember(ctx, action, record)
-    fs.write_atomic(ctx.path(paths.LOADED), _dump(record))
+    fs.write_record(ctx.path(paths.LOADED), dataclasses.asdict(record))
 
 
 def unload(ctx: Context) -> None:
@@ -78,16 +77,16 @@ def _try(ctx: Context, action: Load) -> str:
 
 def _remember(ctx: Context, action: Load, record: Loaded) -> None:
     """Keep a copy of what was taken: after an upgrade neither kernel nor image are there to go back to."""
-    known = ctx.read_bytes(f"{paths.LAST_GOOD}/loaded.json")
-    if known == _dump(record):
+    name = f"{paths.LAST_GOOD}/loaded.json"
+    if read_loaded(ctx, name) == record:
         return
     try:
-        fs.remove(ctx.path(f"{paths.LAST_GOOD}/loaded.json"))
+        fs.remove(ctx.path(name))
         fs.copy_atomic(ctx.path(action.kernel), ctx.path(f"{paths.LAST_GOOD}/vmlinuz"), 0o600)
         fs.copy_atomic(ctx.path(action.image), ctx.path(f"{paths.LAST_GOOD}/image"), 0o600)
-        fs.write_atomic(ctx.path(f"{paths.LAST_GOOD}/loaded.json"), _dump(record), 0o600)
+        fs.write_record(ctx.path(name), dataclasses.asdict(record), 0o600)
     except KdumpError:
-        fs.remove(ctx.path(f"{paths.LAST_GOOD}/loaded.json"))  # no room for a spare: armed all the same
+        fs.remove(ctx.path(name))  # no room for a spare: armed all the same
 
 
 def _restore(ctx: Context, report: Callable[[str], None]) -> bool:
@@ -105,9 +104,5 @@ def _restore(ctx: Context, report: Callable[[str], None]) -> bool:
         _, handed_over = _load(ctx, spare, report)
     except CommandError:
         return False
-    fs.write_atomic(ctx.path(paths.LOADED), _dump(dataclasses.replace(good, keys=handed_over)))
+    fs.write_record(ctx.path(paths.LOADED), dataclasses.asdict(dataclasses.replace(good, keys=handed_over)))
     return True
-
-
-def _dump(record: Loaded) -> bytes:
-    return (json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n").encode()

@@ -265,7 +265,7 @@ def kvm_works(ctx: Context, command: Sequence[str], mark: str) -> bool:
     run = watch(command, timeout=PROBE_TIMEOUT, ends=lambda line: False)
     works = any(mark.encode() in line for _, line in run.lines)
     with contextlib.suppress(KdumpError, OSError):  # then it is tried again the next time
-        fs.write_atomic(record, (json.dumps({"boot_id": boot, "works": works}) + "\n").encode())
+        fs.write_record(record, {"boot_id": boot, "works": works})
     return works
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,8 +21,7 @@ def make_record(ctx: Context) -> None:
 
 def keep(ctx: Context, traces: Sequence[Trace]) -> None:
     """Replace our list of them."""
-    data = json.dumps({"traces": [asdict(t) for t in traces]}, indent=1).encode()
-    fs.write_atomic(ctx.path(paths.TRACES, follow=False), data + b"\n")
+    fs.write_record(ctx.path(paths.TRACES, follow=False), {"traces": [asdict(t) for t in traces]})
 
 
 def clear(ctx: Context) -> tuple[str, ...]:

@@ -375,11 +375,11 @@ def test_a_kernel_that_gives_nothing_back(live: LiveContext, root: Path, giving:
     """It stays armed, with what it had."""
     done = giving[1]
 
-    def refuse(path: Path, offset: int, data: bytes) -> None:
+    def refuse(path: Path, data: bytes) -> None:
         raise KdumpError(f"{path}: No such file or directory")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fs, "overwrite", refuse)
+        patch.setattr(fs, "feed", refuse)
         with pytest.raises(KdumpError, match="the kernel gives nothing back"):
             run(live, "shrink")
     assert done == ["unload", f"load into {256 << 20}"]
