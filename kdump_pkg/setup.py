@@ -16,10 +16,13 @@ from kdump_pkg.facts.state import read_own_file, read_units
 from kdump_pkg.facts.surroundings import read_loaders, read_surroundings
 from kdump_pkg.model import Config, Facts
 from kdump_pkg.model.bootloader import Loader, Result, ResultLine, Surroundings
+from kdump_pkg.model.estimate import Estimate
 from kdump_pkg.model.setup import Change, Record, SetupPlan, load
 from kdump_pkg.plan import diff, reservation
+from kdump_pkg.plan.estimate import estimate
 from kdump_pkg.plan.hangs import sysctl_file
-from kdump_pkg.plan.reservation import Amount, Estimated, Here, Results
+from kdump_pkg.plan.rebuild import plan_rebuild
+from kdump_pkg.plan.reservation import Amount, Here, Results
 from kdump_pkg.plan.undo import Now, plan_undo
 
 SYSRQ = "/proc/sys/kernel/sysrq"
@@ -114,15 +117,8 @@ def _choose(loaders: tuple[Loader, ...], wanted: str | None, *, ask: bool) -> Lo
     return reservation.choose(loaders, wanted)
 
 
-def _estimate(config: Config, facts: Facts) -> Estimated:
-    from kdump_pkg.plan.capture import design_capture
-    from kdump_pkg.plan.estimate import estimate
-
-    try:
-        capture = design_capture(config, facts)
-    except KdumpError:
-        capture = None
-    return estimate(facts, capture, None)
+def _estimate(config: Config, facts: Facts) -> Estimate:
+    return estimate(facts, plan_rebuild(config, facts).capture, None)
 
 
 def _recorded(ctx: Context) -> tuple[bytes | None, tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kdump_pkg.context import Context
@@ -17,6 +16,7 @@ from kdump_pkg.model.bootloader import (
     Surroundings,
     TextFile,
 )
+from kdump_pkg.model.estimate import Estimate
 
 ENTRIES = "/boot/loader/entries"
 DEFAULTS = "/etc/default/toy"
@@ -26,12 +26,7 @@ LIVE = Surroundings(live=True, cmdline="root=UUID=1 rw")
 KEY = b"options "
 
 
-@dataclass(frozen=True)
-class Sum:
-    """An estimate."""
-
-    need_mib: int = 100
-    values: tuple[str, ...] = ("104M",)
+SUM = Estimate((), need_mib=100, values=("104M",), certain=True, text="100 MiB are needed")
 
 
 def toy(files: Mapping[str, bytes | None], **changes: Any) -> Loader:

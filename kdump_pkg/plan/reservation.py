@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from kdump_pkg import crashkernel, parameters
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.loaders import edit, words
 from kdump_pkg.model.bootloader import Edit, Loader, Result, ResultLine, Surroundings
+from kdump_pkg.model.estimate import Estimate
 from kdump_pkg.model.setup import Change, Contents, Record, Recorded, SetupPlan, Version, with_generated
 
 Values = tuple[str, ...]
@@ -20,16 +20,6 @@ WHATEVER = 1 << 40
 CHANGE = "kdump-pkg setup --crashkernel"
 LEAST = 1 << 20
 """Bytes; who asks for less has forgotten the unit."""
-
-
-class Estimated(Protocol):
-    """What is needed of `model.estimate.Estimate`."""
-
-    @property
-    def need_mib(self) -> int: ...
-
-    @property
-    def values(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -98,8 +88,6 @@ def _refuse(loader: Loader) -> None:
 
 def check(values: Values, memory: int | None) -> crashkernel.Request:
     """What these values reserve. Raises KdumpError for what the kernel wouldn't take, or couldn't give."""
-    if not all(value.isascii() for value in values):
-        raise KdumpError(f"{crashkernel.text(values)}: not a size that the kernel takes", hint=f"{CHANGE} 256M")
     request = crashkernel.parse(values, memory or WHATEVER)
     if 0 < request.cost < LEAST:
         raise KdumpError(
@@ -114,7 +102,7 @@ def check(values: Values, memory: int | None) -> crashkernel.Request:
     return request
 
 
-def decide(loader: Loader, wished: Values, sum_: Estimated, memory: int | None) -> Amount:
+def decide(loader: Loader, wished: Values, sum_: Estimate, memory: int | None) -> Amount:
     """What was asked for; else what is there and can be used; else the estimate."""
     there = present(loader)
     if wished:
@@ -141,7 +129,7 @@ def present(loader: Loader) -> tuple[Values, ...]:
     return tuple(dict.fromkeys(values for values in found if values))
 
 
-def _enough(values: Values, sum_: Estimated, memory: int | None, said: str) -> tuple[str, ...]:
+def _enough(values: Values, sum_: Estimate, memory: int | None, said: str) -> tuple[str, ...]:
     """What is said of a value that isn't ours: whether it is enough."""
     if memory is None and any(":" in value for value in values):
         return (f"{said}; how much that is depends on the machine's memory, which can't be seen from here",)
@@ -159,7 +147,7 @@ def _enough(values: Values, sum_: Estimated, memory: int | None, said: str) -> t
 def plan_setup(loader: Loader, around: Surroundings, amount: Amount, here: Here) -> SetupPlan:
     """The edits, the programs after them, the units. Raises KdumpError where the boot loader can't be set up."""
     _refuse(loader)
-    edits = () if loader.manual else edit.reserve(loader, amount.values, replace=amount.replace)
+    edits = edit.reserve(loader, amount.values, replace=amount.replace)
     wanted = accepted(loader, amount)
     stale = lacking({r: lines for r, lines in here.results.items() if lines is not None}, wanted)
     enable = tuple(unit for unit, on in here.units.items() if on is False)

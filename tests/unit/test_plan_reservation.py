@@ -24,7 +24,7 @@ from kdump_pkg.plan.diff import unified
 from kdump_pkg.plan.hangs import sysctl_file
 from kdump_pkg.plan.reservation import Amount, Here, candidates, choose, decide, lacking, plan_setup
 from kdump_pkg.plan.undo import Now, plan_undo
-from tests.setups import CONFIG, DEFAULTS, LIVE, MAKE, Sum, toy
+from tests.setups import CONFIG, DEFAULTS, LIVE, MAKE, SUM, toy
 
 A, B = "/boot/loader/entries/a.conf", "/boot/loader/entries/b.conf"
 GIB = 1 << 30
@@ -94,14 +94,14 @@ def test_candidates() -> None:
 )
 def test_decide(line: str, wished: tuple[str, ...], memory: int | None, amount: tuple[Any, ...]) -> None:
     loader = toy({A: f"options {line}\n".encode()})
-    got = decide(loader, wished, Sum(), memory)
+    got = decide(loader, wished, SUM, memory)
     assert (got.values, got.replace) == amount[:2]
     assert amount[2] in got.notes[0]
 
 
 def test_entries_that_differ_are_said() -> None:
     loader = toy({A: b"options crashkernel=256M\n", B: b"options crashkernel=128M\noptions x\n"})
-    got = decide(loader, (), Sum(), GIB)
+    got = decide(loader, (), SUM, GIB)
     assert got.values == ("256M",)
     assert "other entries have crashkernel=128M" in got.notes[1]
 
@@ -122,7 +122,7 @@ def test_entries_that_differ_are_said() -> None:
 )
 def test_refused_values(line: str, wished: tuple[str, ...], message: str) -> None:
     with pytest.raises(KdumpError, match=message) as caught:
-        decide(toy({A: f"options {line}\n".encode()}), wished, Sum(), GIB)
+        decide(toy({A: f"options {line}\n".encode()}), wished, SUM, GIB)
     assert caught.value.hint
 
 

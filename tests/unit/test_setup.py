@@ -19,6 +19,7 @@ from kdump_pkg.errors import BusyError
 from kdump_pkg.facts.surroundings import read_surroundings
 from kdump_pkg.model import Config
 from kdump_pkg.model.bootloader import CommandLine, Loader, Stretch, Surroundings, TextFile
+from kdump_pkg.model.estimate import Estimate
 from kdump_pkg.plan import hangs
 from kdump_pkg.run import SystemRunner
 from tests.fakes import (
@@ -35,7 +36,7 @@ from tests.fakes import (
     system_tree,
     target,
 )
-from tests.setups import Sum
+from tests.setups import SUM
 from tests.unit.test_apply_setup import WANTS, contents, systemctl
 
 DEFAULTS, CONFIG, ENTRY = "/etc/default/grub", "/boot/grub/grub.cfg", "/boot/loader/entries/arch.conf"
@@ -73,7 +74,7 @@ def system(root: Path, monkeypatch: pytest.MonkeyPatch, guard: object) -> FakeRu
     runner.answers |= {"systemctl": systemctl(root), "grub-mkconfig": grub_mkconfig(root)}
     monkeypatch.setattr(SystemRunner, "__call__", lambda self, *args, **kwargs: runner(*args, **kwargs))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(setup, "_estimate", lambda config, facts: Sum())
+    monkeypatch.setattr(setup, "_estimate", lambda config, facts: SUM)
     return runner
 
 
@@ -478,11 +479,11 @@ def test_the_estimate(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one is asked, with the capture where one can be designed."""
     asked: list[Any] = []
 
-    def estimate(facts: Any, capture: Any, rehearsed: Any) -> Sum:
+    def estimate(facts: Any, capture: Any, rehearsed: Any) -> Estimate:
         asked.append(capture)
-        return Sum()
+        return SUM
 
-    monkeypatch.setattr("kdump_pkg.plan.estimate.estimate", estimate)
+    monkeypatch.setattr(setup, "estimate", estimate)
     setup._estimate(Config(), facts())
     setup._estimate(Config(), facts(targets=(target(problem="none"),), tools={}))
     assert asked[0] is not None and asked[1] is None
