@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from kdump_pkg import __version__, reconcile, ui
 from kdump_pkg import config as configuration
@@ -16,10 +16,12 @@ from kdump_pkg.apply import Reporter, describe
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError, missing_module
 from kdump_pkg.model import Finding, Plan
-from kdump_pkg.model.bootloader import LoaderName
+from kdump_pkg.model.wishes import LoaderName
 from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
-from kdump_pkg.plan.status import Status, bad_config_status
+
+if TYPE_CHECKING:
+    from kdump_pkg.plan.status import Status
 
 WIDTH = 120
 EXIT_CODES = {0: "done", 1: "failed", 2: "wrong usage", 3: "`status` found something to do"}
@@ -106,6 +108,8 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(ctx: Context, args: argparse.Namespace) -> int:
+    from kdump_pkg.plan.status import bad_config_status
+
     try:
         config = configuration.load(ctx)
     except ConfigError as error:

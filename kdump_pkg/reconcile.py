@@ -17,12 +17,12 @@ from kdump_pkg.facts.boot import read_boot
 from kdump_pkg.facts.kernels import read_modules
 from kdump_pkg.facts.state import read_own_file
 from kdump_pkg.model import Config, Facts, Plan, Unload
-from kdump_pkg.model.setup import Record, load
 from kdump_pkg.plan.kernel import choose
 from kdump_pkg.plan.rebuild import Scope, plan_rebuild
 from kdump_pkg.plan.remove import plan_remove
 
 if TYPE_CHECKING:
+    from kdump_pkg.model.setup import Record
     from kdump_pkg.plan.status import Status
 
 WAIT = 60  # seconds that a hook or the unit waits for another kdump-pkg: an image build takes up to ten
@@ -80,6 +80,8 @@ def remove(ctx: Context, report: Reporter) -> Outcome:
 
 def _read_setup(ctx: Context) -> Record | None:
     """What setup did; one that is damaged tells nothing, and stays."""
+    from kdump_pkg.model.setup import load  # only the removal of the package asks
+
     data = ctx.read_bytes(paths.SETUP)
     with contextlib.suppress(KdumpError):
         return load(data) if data is not None else None

@@ -11,13 +11,15 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.fs import TEMPORARY
 from kdump_pkg.model import Config, Dump, Retention, Space, Target, TargetWish
-from kdump_pkg.model.health import LastDump
+
+if TYPE_CHECKING:
+    from kdump_pkg.model.health import LastDump
 
 NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z-[A-Za-z0-9._+-]+")
 FILES = frozenset({
@@ -190,6 +192,8 @@ def is_pinned(fd: int) -> bool:
 
 
 def _described(base: int, directory: str, name: str, word: bytes) -> tuple[LastDump, bool | None] | None:
+    from kdump_pkg.model.health import LastDump  # hooks have to be fast, and don't ask
+
     fd = open_dump(base, name)
     if fd is None:
         return None
@@ -218,6 +222,8 @@ def _number(text: str | None) -> int | None:
 
 def _time_of(name: str) -> int:
     """Of a dump's name; 0 for what has the form of a time and is none."""
+    from datetime import UTC, datetime
+
     try:
         return int(datetime.strptime(name[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC).timestamp())
     except ValueError:

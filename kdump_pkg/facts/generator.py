@@ -7,6 +7,7 @@ import re
 from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError
+from kdump_pkg.facts import bash
 from kdump_pkg.facts.alpm import Packages
 from kdump_pkg.model import GeneratorName, SystemImages
 
@@ -98,10 +99,7 @@ def config_files(ctx: Context) -> list[str]:
 
 def evaluate(ctx: Context, files: list[str]) -> dict[str, tuple[str, ...]]:
     """The four arrays as bash sees them. Raises CommandError with bash's own words (file and line)."""
-    done = ctx.runner(
-        ["/bin/bash", "--norc", "--noprofile", "-c", EVALUATE, "kdump-pkg", *files],
-        root=ctx.root, timeout=10, env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
-    )  # fmt: skip
+    done = bash.run(ctx, EVALUATE, files)
     arrays: dict[str, list[str]] = {}
     current: list[str] = []
     tokens = done.text.split("\0")

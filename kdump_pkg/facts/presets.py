@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import CommandError
+from kdump_pkg.facts import bash
 from kdump_pkg.model.bootloader import Preset
 
 MENTIONS = re.compile(rb"^[^#\n]*(?:uki|efi_image|-U)", re.MULTILINE)
@@ -48,10 +49,7 @@ def read_presets(ctx: Context) -> tuple[Preset, ...]:
     if not any(MENTIONS.search(ctx.read_bytes(file) or b"") for file in files):
         return ()
     try:
-        done = ctx.runner(
-            ["/bin/bash", "--norc", "--noprofile", "-c", EVALUATE, "kdump-pkg", *files],
-            root=ctx.root, timeout=10, env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
-        )  # fmt: skip
+        done = bash.run(ctx, EVALUATE, files)
     except CommandError:
         return ()  # mkinitcpio can't read them either, and says so itself
     words = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]

@@ -10,7 +10,8 @@ from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import boot, efi, places, presets, root_names
 from kdump_pkg.facts.lookup import read_machine
 from kdump_pkg.loaders import PROGRAMS, Reader
-from kdump_pkg.model.bootloader import Firmware, Loader, LoaderName, Surroundings
+from kdump_pkg.model.bootloader import Firmware, Loader, Surroundings
+from kdump_pkg.model.wishes import LoaderName
 
 DIRECTORIES = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
 

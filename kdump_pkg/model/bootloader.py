@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-LoaderName = Literal[
-    "grub", "systemd-boot", "sdboot-manage", "uki", "limine", "limine-entry-tool", "refind", "syslinux", "efistub"
-]
+from kdump_pkg.model.wishes import LoaderName
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from typing import Literal
 
 Flavour = Literal["direct", "udev", "systemd"]
 GeneratorName = Literal["mkinitcpio", "dracut"]
+LoaderName = Literal[
+    "grub", "systemd-boot", "sdboot-manage", "uki", "limine", "limine-entry-tool", "refind", "syslinux", "efistub"
+]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kdump_pkg.model import Capture, Facts, Flavour, ImageState
 from kdump_pkg.model.estimate import Estimate, Part
-from kdump_pkg.model.health import Rehearsed
 from kdump_pkg.plan import targets
+
+if TYPE_CHECKING:
+    from kdump_pkg.model.health import Rehearsed
 
 MIB = 1 << 20
 STEP = 4  # MiB; what is proposed is a multiple of it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kdump_pkg import crashkernel, paths, render
+from kdump_pkg import paths, render
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import (
     Action,
@@ -23,7 +23,6 @@ from kdump_pkg.model import (
 from kdump_pkg.plan import cmdline, targets
 from kdump_pkg.plan.capture import design_capture, user_owned
 from kdump_pkg.plan.debug import plan_debug
-from kdump_pkg.plan.estimate import estimate
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,13 @@ def _argon2(capture: Capture, facts: Facts) -> list[str]:
     """What a passphrase costs, said before it is needed: Argon2 takes its memory from the reservation."""
     argon2 = targets.argon2_kib(facts, capture.targets) >> 10
     size = (facts.boot.crash_size or 0) >> 20
+    if not argon2 or not size:
+        return []
+    from kdump_pkg import crashkernel  # hooks have to be fast, and most need no sum
+    from kdump_pkg.plan.estimate import estimate
+
     need = estimate(facts, capture, None)
-    if not argon2 or not size or size >= need.need_mib:
+    if size >= need.need_mib:
         return []
     return [
         f"a passphrase can't be checked in a reservation of {size} MiB, Argon2 alone takes {argon2} MiB; "

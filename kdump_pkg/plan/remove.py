@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kdump_pkg import paths
 from kdump_pkg.model import Action, DropDebug, Facts, OwnFile, Plan, Remove, Unload
-from kdump_pkg.model.setup import Record
+
+if TYPE_CHECKING:
+    from kdump_pkg.model.setup import Record
 
 NO_SYSCTL = OwnFile(paths.SYSCTL, None)
 

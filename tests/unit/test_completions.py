@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from kdump_pkg import cli
-from kdump_pkg.model.bootloader import LoaderName
+from kdump_pkg.model.wishes import LoaderName
 from tests import docs
 from tests.docs import flags, verbs
 from tests.tools import tool
