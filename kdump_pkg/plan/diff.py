@@ -14,11 +14,14 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 """What moves a terminal's cursor, or makes text look like another one."""
 
 
-def unified(change: Change) -> str:
-    """A change as `diff -u` prints it; bytes that are no text, and what a terminal would act on, are escaped."""
+def unified(change: Change, *, after: str = "", context: int = 3) -> str:
+    """A change as `diff -u` prints it; bytes that are no text, and what a terminal would act on, are escaped.
+
+    AFTER is what to call the file afterwards, where that isn't its name.
+    """
     old, new = _lines(change.before), _lines(change.after)
-    names = (NONE if change.before is None else change.path, NONE if change.after is None else change.path)
-    body = list(difflib.unified_diff(old, new, lineterm=""))[2:]
+    names = (NONE if change.before is None else change.path, NONE if change.after is None else after or change.path)
+    body = list(difflib.unified_diff(old, new, lineterm="", n=context))[2:]
     return "\n".join([f"--- {shown(names[0])}", f"+++ {shown(names[1])}", *map(_printed, body)])
 
 

@@ -673,3 +673,11 @@ def test_bad_configuration() -> None:
 def test_the_loader_of_these_tests_is_read_as_a_real_one_would_be() -> None:
     places = [stretch for line in LOADER.lines for stretch in line.stretches]
     assert [one.value for place in places for one in find(LOADER.data(place.path), place)] == ["192M", "192M"]
+
+
+def test_what_the_user_wrote_does_nothing_to_the_terminal() -> None:
+    """The difference to a file that somebody edited is shown, whatever is in it."""
+    edited = OwnFile(GOOD.derived.path, b"HOOKS=(base kdump)\n# \x1b[2J\n", pristine=False)
+    said = finding(replace(GOOD, derived=edited), "configuration").text
+    assert "-# \\x1b[2J" in said
+    assert "\x1b" not in said

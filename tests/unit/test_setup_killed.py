@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,6 +175,14 @@ def put_back(root: Path, first: Tree) -> None:
                 (root / name).symlink_to(data)
 
 
+def old_or_new(system: Path, first: Tree, done: Tree, entries: Collection[str]) -> Tree:
+    """What is there now; each entry is whole, as it was or as it was to become."""
+    now = ours(contents(system))
+    for name in entries:
+        assert now[name] in (first[name], done[name]), name
+    return now
+
+
 def test_killed_at_any_instant(system: Path, runs: Runs) -> None:
     first = ours(contents(system))
     run, start = really(system), time.monotonic()
@@ -204,9 +212,7 @@ def test_killed_at_any_instant(system: Path, runs: Runs) -> None:
             run.has_replaced(system / dice.choice(sorted(entries)))
             time.sleep(dice.uniform(0, 0.003))
         run.kill()
-        now = ours(contents(system))
-        for name in entries:
-            assert now[name] in (first[name], done[name]), name
+        now = old_or_new(system, first, done, entries)
         assert set(now) - set(first) <= set(done) - set(first)
         changed = [name for name in entries if now[name] != first[name]]
         if changed:  # what was changed stands in the record
@@ -240,9 +246,7 @@ def test_an_undo_killed_at_any_instant(system: Path, runs: Runs) -> None:
         run.has_replaced(system / dice.choice(sorted(entries)))
         time.sleep(dice.uniform(0, 0.003))
         run.kill()
-        now = ours(contents(system))
-        for name in entries:
-            assert now[name] in (first[name], done[name]), name
+        now = old_or_new(system, first, done, entries)
         stages.add(sum(now[name] == first[name] for name in entries))
         runs.finish(system, "--undo")
         assert ours(contents(system)) == first

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 from kdump_pkg.model import BuildImage, Finding, OwnFile, SaveDebug, WriteFile
-from kdump_pkg.plan import level
+from kdump_pkg.model.setup import Change
+from kdump_pkg.plan import diff, level
 from kdump_pkg.plan.checks import REBUILD, Case
 
 
@@ -36,8 +35,8 @@ def _files(case: Case) -> list[Finding]:
 def _file(name: str, have: OwnFile, want: bytes, changed: dict[str, str]) -> Finding:
     if have.data is not None and not have.pristine:
         same = have.data == want
-        diff = "" if same else "\n" + difference(have, want)
-        return Finding(name, "note", f"{have.path} is user-owned{'' if same else ' and differs:'}{diff}")
+        differs = "" if same else f" and differs:\n{difference(have, want)}"
+        return Finding(name, "note", f"{have.path} is user-owned{differs}")
     if have.path in changed:
         return Finding(name, "todo", f"{have.path}: {changed[have.path]}", REBUILD)
     return Finding(name, "ok", have.path)
@@ -45,8 +44,7 @@ def _file(name: str, have: OwnFile, want: bytes, changed: dict[str, str]) -> Fin
 
 def difference(have: OwnFile, want: bytes) -> str:
     """Unified diff from the user's file to the one that we would write."""
-    old, new = ((d or b"").decode("utf-8", "replace").splitlines() for d in (have.data, want))
-    return "\n".join(difflib.unified_diff(old, new, have.path, f"{have.path} (kdump-pkg's)", lineterm="", n=1))
+    return diff.unified(Change(have.path, have.data, want), after=f"{have.path} (kdump-pkg's)", context=1)
 
 
 def _image(case: Case) -> list[Finding]:
