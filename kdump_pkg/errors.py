@@ -28,6 +28,10 @@ class BadImageError(KdumpError):
     """A kernel image, an ELF file or an initramfs is not what it has to be."""
 
 
+class BadDumpError(KdumpError):
+    """A vmcore is not what it has to be."""
+
+
 def missing_module(error: ImportError) -> KdumpError:
     """What to say of a Python module that is gone: an upgrade of Python hides those that were not rebuilt for it."""
     name = (error.name or str(error)).split(".")[0]

@@ -16,6 +16,8 @@ PACKAGE_OF = {
     "mkfs.exfat": "exfatprogs",
     "lvm": "lvm2",
     "findfs": "util-linux",
+    "logger": "util-linux",
+    "prlimit": "util-linux",
 }
 
 

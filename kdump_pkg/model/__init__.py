@@ -45,6 +45,7 @@ from kdump_pkg.model.wishes import (
     Layer,
     Retention,
     TargetWish,
+    UploadWish,
 )
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Trace",
     "TraceRecord",
     "Unload",
+    "UploadWish",
     "Watchdog",
     "WriteFile",
     "module_name",

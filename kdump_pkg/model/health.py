@@ -7,6 +7,7 @@ from typing import Literal
 
 from kdump_pkg.model.bootloader import Loader, Result, ResultLine, Surroundings
 from kdump_pkg.model.machine import Space
+from kdump_pkg.model.upload import Record
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,9 @@ class Health:
     last_dump: LastDump | None = None
     spaces: dict[str, Space] = field(default_factory=dict)
     """Name of a target to the room in its file system, where it is mounted."""
+    debuggers: dict[str, str] = field(default_factory=dict)
+    """Which of crash and drgn are installed, to their versions; empty where one doesn't say it."""
+    dumps: tuple[str, ...] = ()
+    """Paths of our dumps, where `[upload]` says that they are to be sent away."""
+    uploads: Record = field(default_factory=Record)
+    """What has arrived of them."""

@@ -195,6 +195,8 @@ class Dump:
     """What removing it frees."""
     encrypted: bool = False
     """Whether there is a file in it that a key opens."""
+    unsent: bool = False
+    """It is to be sent away, and has not arrived there."""
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ class Facts:
     modules: ModuleIndex = ModuleIndex("")
     """Of the capture kernel alone, so read once that is chosen: the files are large."""
     tools: dict[str, str | None] = field(default_factory=dict)
-    """Package name to version, for makedumpfile, kexec-tools, the generators, busybox."""
+    """Package name to version, for makedumpfile, kexec-tools, the generators, busybox, the debuggers."""
     programs: dict[str, str] = field(default_factory=dict)
     """Of the programs that an image may need, those that are here, each with size and modification time."""
     parts_hash: str = ""

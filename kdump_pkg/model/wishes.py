@@ -53,6 +53,20 @@ class TargetWish:
 
 
 @dataclass(frozen=True)
+class UploadWish:
+    """The `[upload]` section: where dumps and reports go after the reboot; nothing leaves the machine without it."""
+
+    remote: str = ""
+    """As rclone has it, `name:path`; empty: nothing is sent."""
+    what: str = "reports"
+    """reports or dumps."""
+    rate: str = "0"
+    """Bytes a second as `512K`; 0: as fast as it goes."""
+    config: str = "/etc/kdump-pkg/rclone.conf"
+    host: str = "auto"
+
+
+@dataclass(frozen=True)
 class Config:
     """What the user asks for; the fields are the options of `options.OPTIONS`, checked and typed."""
 
@@ -84,3 +98,4 @@ class Config:
     keep_debug: int = 2
     targets: tuple[TargetWish, ...] = (TargetWish(),)
     """In the order in which they are tried; the `[target …]` sections."""
+    upload: UploadWish = UploadWish()
