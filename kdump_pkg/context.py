@@ -127,7 +127,11 @@ def _is_link(path: Path) -> bool:
 def stamp(path: Path) -> str:
     """Size and modification time of a file in one string; empty when it isn't there."""
     try:
-        facts = path.stat()
+        return stamp_of(path.stat())
     except OSError:
         return ""
+
+
+def stamp_of(facts: os.stat_result) -> str:
+    """The same of what was found out about a file."""
     return f"{facts.st_size}:{facts.st_mtime_ns}"

@@ -7,11 +7,12 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ HINTS = {
     errno.EROFS: "mount it read-write and run it again",
 }
 MARGIN = 1 << 20  # bytes left free whatever we write
+Data = bytes | memoryview
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -33,7 +35,18 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises KdumpError when there is no room or the directory can't be written; PATH is untouched then.
     """
     ensure_directory(path.parent)
-    _replace(path, path, data, lambda fd: os.fchmod(fd, mode))
+    _replace(path, path, [(0, data)], lambda fd: os.fchmod(fd, mode))
+
+
+def write_sparse(path: Path, pieces: Sequence[tuple[int, Data]], size: int, mode: int = 0o644) -> None:
+    """The same for a file of SIZE bytes of which only PIECES, each with its place, hold anything: the rest is holes."""
+    ensure_directory(path.parent)
+
+    def dress(fd: int) -> None:
+        os.ftruncate(fd, size)
+        os.fchmod(fd, mode)
+
+    _replace(path, path, pieces, dress)
 
 
 def write_record(path: Path, value: Mapping[str, object], mode: int = 0o644) -> None:
@@ -56,18 +69,20 @@ def rewrite(path: Path, data: bytes) -> None:
         raise _explained(path, error) from None
     if not stat.S_ISREG(facts.st_mode):  # a link to /dev/null must not replace that
         raise KdumpError(f"{path}: no regular file", hint="put one in its place")
-    _replace(path, real, data, lambda fd: _take_after(fd, real, facts))
+    _replace(path, real, [(0, data)], lambda fd: _take_after(fd, real, facts))
 
 
-def _replace(name: Path, path: Path, data: bytes, dress: Callable[[int], None]) -> None:
-    """Put DATA in the place of PATH, which errors call NAME; DRESS sees to mode and owner while it is a descriptor."""
+def _replace(name: Path, path: Path, pieces: Sequence[tuple[int, Data]], dress: Callable[[int], None]) -> None:
+    """Put PIECES in the place of PATH, which errors call NAME; DRESS sees to mode and owner by the descriptor."""
     tmp = temporary(path)
     try:
-        check_space(path.parent, len(data))
+        check_space(path.parent, sum(len(data) for _, data in pieces))
         tmp.unlink(missing_ok=True)  # of a killed run that had our process id
         fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(data)
+            for place, data in pieces:
+                file.seek(place)
+                file.write(data)
             file.flush()
             dress(file.fileno())
             os.fsync(file.fileno())
@@ -100,6 +115,34 @@ def commit(tmp: Path, path: Path, *, synced: bool = False) -> None:
         _fsync(path.parent)
     except OSError as error:
         raise _explained(path, error) from None
+
+
+def commit_new(tmp: Path, path: Path) -> None:
+    """Give the finished file TMP its real name. Raises KdumpError, and TMP stays, when something has that already."""
+    try:
+        _fsync(tmp)
+        try:
+            os.link(tmp, path, follow_symlinks=False)
+        except FileExistsError:
+            raise KdumpError(f"{path}: appeared meanwhile, left alone") from None
+        except OSError:  # FAT knows no second name
+            if os.path.lexists(path):
+                raise KdumpError(f"{path}: appeared meanwhile, left alone") from None
+            tmp.replace(path)
+        else:
+            tmp.unlink()
+        _fsync(path.parent)
+    except OSError as error:
+        raise _explained(path, error) from None
+
+
+def drop_leftovers(path: Path) -> None:
+    """Remove temporary files for PATH that killed runs left, for they may have gigabytes; one at work keeps its own."""
+    form = re.compile(rf"{re.escape(TEMPORARY)}(\d+)-{re.escape(path.name)}")
+    for name in os.listdir(path.parent):  # noqa: PTH208 - names are wanted
+        found = form.fullmatch(name)
+        if found and (int(found[1]) == os.getpid() or not os.path.exists(f"/proc/{found[1]}")):  # noqa: PTH110
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def copy_atomic(source: Path, path: Path, mode: int = 0o644) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kdump_pkg import cpio, paths
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import Config, Flavour, Kernel, Level, SystemImages, Target, TraceRecord, Watchdog
-from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, Option
+from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, UPLOAD, UPLOAD_OPTIONS, Option
 
 COMPRESS = {"zstd": "-z", "zlib": "-c", "lzo": "-l", "snappy": "-p", "none": ""}
 KERNEL_FACTS = ("stamp", "build_id", "problem", "init_size")
@@ -83,6 +83,8 @@ class Parts:
     binaries: tuple[str, ...]
     hooks: tuple[str, ...]
     level: Level
+    makedumpfile: str = ""
+    """Its package's version, for `meta`: some damage the dumps of some kernels."""
     watchdog: Watchdog | None = None
     record: TraceRecord | None = None
 
@@ -109,6 +111,7 @@ def capture_env(config: Config, targets: tuple[Target, ...], parts: Parts, finge
         "CRASH_LOOP": str(config.crash_loop),
         "LEVEL": str(parts.level.value),
         "COMPRESS": COMPRESS[config.compression],
+        "MAKEDUMPFILE": parts.makedumpfile,
         "ENCRYPT_TO": " ".join(config.encrypt_to),
         "WATCHDOG": parts.watchdog.device if parts.watchdog else "",
         "TRACE_RECORD": f"{record.device} {record.offset} {record.mark}" if record else "",
@@ -160,6 +163,11 @@ def sample_config() -> str:
         "#[target root]\n"
     )
     parts += [_sample(option) for option in TARGET_OPTIONS if option.name not in BY_NAME]
+    parts.append(
+        "# What is sent away after the reboot, with rclone, by kdump-pkg-upload.timer or kdump-pkg upload.\n"
+        f"#[{UPLOAD}]\n"
+    )
+    parts += [_sample(option) for option in UPLOAD_OPTIONS]
     return "\n".join(parts)
 
 

@@ -141,6 +141,74 @@ def streaming(argv: Sequence[str], *, stdin: int) -> Iterator[Stream]:
                 process.stdout.close()
 
 
+class Sink:
+    """A program at work that gets its input from us piece by piece."""
+
+    def __init__(self, argv: Sequence[str], process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
+        self.argv = tuple(argv)
+        self._process = process
+        self._words = words
+
+    def write(self, data: bytes) -> int:
+        """Raises CommandError when it has ended before all was said."""
+        assert self._process.stdin is not None
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._process.stdin.write(rest) :]
+        except BrokenPipeError:
+            raise explain(self._result()) from None
+        return len(data)
+
+    def end(self) -> None:
+        """Say that this was all, and wait for it. Raises CommandError when it fails."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        result = self._result()
+        if result.returncode != 0:
+            raise explain(result)
+
+    def _result(self) -> Result:
+        code = self._process.wait()
+        self._words.seek(0)
+        return Result(self.argv, code, b"", self._words.read(1 << 16))
+
+
+@contextlib.contextmanager
+def feeding(argv: Sequence[str], *, stdout: int) -> Iterator[Sink]:
+    """Run ARGV with its output going to a descriptor, and feed it meanwhile; it is killed when the block is left."""
+    with tempfile.TemporaryFile() as words:
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=subprocess.PIPE, stdout=stdout, stderr=words, env=clean_environment(), bufsize=0
+            )
+        except FileNotFoundError:
+            raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
+        except OSError as error:
+            raise CommandError(f"{argv[0]}: {error.strerror}") from None
+        try:
+            yield Sink(argv, process, words)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def interact(argv: Sequence[str]) -> int:
+    """Run ARGV on our own terminal until it ends, and return its exit code; what is typed, Ctrl-C too, is for it."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # unlike SIG_IGN it does not reach the program
+    try:
+        return subprocess.Popen(list(argv), env=clean_environment()).wait()
+    except FileNotFoundError:
+        raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
+    except OSError as error:
+        raise CommandError(f"{argv[0]}: {error.strerror}") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a program we start may see: nothing of the user's locale or language settings gets through."""
     kept = {key: os.environ[key] for key in ("HOME", "TERM", "TMPDIR", "SOURCE_DATE_EPOCH") if key in os.environ}
@@ -159,7 +227,8 @@ def explain(result: Result) -> CommandError:
     else:
         how = f"exit code {code}"
     lines = [line for line in result.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-TAIL:]
-    words = f": {'; '.join(line.strip() for line in lines)}" if lines else ""
+    text = "; ".join(" ".join(line.split()) for line in lines)
+    words = f": {''.join(c if c.isprintable() else '?' for c in text)}" if lines else ""
     return CommandError(f"{_line(result.argv)} failed, {how}{words}")
 
 

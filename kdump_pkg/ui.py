@@ -21,17 +21,30 @@ def _paint(stream: TextIO, colour: str, text: str) -> str:
     return f"{COLOURS[colour]}{text}\033[0m" if stream.isatty() else text
 
 
+def _harmless(text: str) -> str:
+    """What can't command a terminal: names of files and words of programs may be anybody's."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def say(text: str) -> None:
-    print(f"{_paint(sys.stdout, 'green', '==>')} {text}", flush=True)  # noqa: T201
+    print(f"{_paint(sys.stdout, 'green', '==>')} {_harmless(text)}", flush=True)  # noqa: T201
 
 
 def detail(text: str) -> None:
-    print(f"  {_paint(sys.stdout, 'blue', '->')} {text}", flush=True)  # noqa: T201
+    print(f"  {_paint(sys.stdout, 'blue', '->')} {_harmless(text)}", flush=True)  # noqa: T201
 
 
 def warn(text: str) -> None:
     sys.stdout.flush()
-    print(f"{_paint(sys.stderr, 'yellow', '==> WARNING:')} {text}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"{_paint(sys.stderr, 'yellow', '==> WARNING:')} {_harmless(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def remark(text: str) -> None:
+    """For people, where stdout is for data alone."""
+    sys.stdout.flush()
+    print(f"  {_paint(sys.stderr, 'blue', '->')} {_harmless(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def error(text: str, hint: str | None = None) -> None:
@@ -40,7 +53,7 @@ def error(text: str, hint: str | None = None) -> None:
     lines = text.splitlines() or [""]
     for number, line in enumerate(lines):
         tail = f" ({hint})" if hint and number == len(lines) - 1 else ""
-        print(f"{_paint(sys.stderr, 'red', '==> ERROR:')} {line}{tail}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{_paint(sys.stderr, 'red', '==> ERROR:')} {_harmless(line + tail)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def ask(prompt: str) -> str:
@@ -63,7 +76,7 @@ def interactive() -> bool:
 
 def confirm(question: str) -> bool:
     """Ask as pacman does: Enter means yes, the end of the input doesn't."""
-    print(f"{_paint(sys.stdout, 'blue', '::')} {question} [Y/n] ", end="", flush=True)  # noqa: T201
+    print(f"{_paint(sys.stdout, 'blue', '::')} {_harmless(question)} [Y/n] ", end="", flush=True)  # noqa: T201
     answer = sys.stdin.readline()
     return answer != "" and answer.strip().lower() in ("", "y", "yes")
 

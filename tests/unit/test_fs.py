@@ -30,6 +30,10 @@ def copy(directory: Path, target: Path) -> None:
     fs.copy_atomic(source, target)
 
 
+def sparse(directory: Path, target: Path) -> None:
+    fs.write_sparse(target, [(0, NEW[:5]), (5, memoryview(NEW)[5:])], len(NEW))
+
+
 def commit(directory: Path, target: Path) -> None:
     tmp = fs.temporary(target)
     try:
@@ -41,13 +45,13 @@ def commit(directory: Path, target: Path) -> None:
         tmp.unlink(missing_ok=True)
 
 
-WRITERS: dict[str, Write] = {"write": write, "copy": copy, "commit": commit}
+WRITERS: dict[str, Write] = {"write": write, "copy": copy, "sparse": sparse, "commit": commit}
 
 
 class Faults:
     """Counts the calls that can fail, and lets the one at `fail_at` fail."""
 
-    NAMES = ("open", "fsync", "fchmod", "replace", "rename", "pwrite", "mkdir")
+    NAMES = ("open", "fsync", "fchmod", "ftruncate", "replace", "rename", "pwrite", "mkdir")
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
         self.code = code
@@ -342,3 +346,14 @@ def test_lock_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     with pytest.raises(KdumpError), fs.lock(tmp_path / "dir"):
         pytest.fail("no lock there")
+
+
+def test_sparse_files_have_holes(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    fs.write_sparse(target, [(0, b"head"), (1 << 24, b"tail")], (1 << 24) + 100, 0o640)
+    facts = target.stat()
+    assert (facts.st_size, facts.st_mode & 0o777) == ((1 << 24) + 100, 0o640)
+    assert facts.st_blocks * 512 < 1 << 20
+    data = target.read_bytes()
+    assert data.replace(b"\0", b"") == b"headtail"
+    assert data[1 << 24 :][:4] == b"tail"

@@ -39,6 +39,16 @@ def test_streams(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "==> WARNING: careful\n==> ERROR: bad (do this)\n"
 
 
+def test_nothing_that_is_said_commands_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of files and words of programs may be anybody's."""
+    hostile = "\x1b[31mred\x07\r\u202e\udcff"
+    for speak in (ui.say, ui.detail, ui.warn, lambda text: ui.error(text, text)):
+        speak(hostile)
+    said = "".join(capsys.readouterr())
+    assert said.count("\\x1b[31mred\\x07") == 5 and "\\u202e\\udcff" in said
+    assert all(line.isprintable() for line in said.split("\n"))
+
+
 def test_every_problem_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     ui.error("one\ntwo", "do this")
     ui.error("")
