@@ -1,0 +1,1 @@
+"""Fuzzers that run for as long as one lets them: not part of any test run."""
