@@ -183,13 +183,23 @@ exec /bin/busybox switch_root /disk /usr/lib/systemd/systemd
 
 def disk_initramfs(kernel: Path, dest: Path) -> Path:
     """What a kernel, with its modules beside it, needs to start from `disk_from_root`'s disk."""
-    text = kernel.with_name("modules.dep").read_text()
-    needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in text.splitlines())}
-    wanted = [path for name in DISK_MODULES for path in needs if Path(path).name == f"{name}.ko.zst"]
-    order = list(dict.fromkeys(path for one in wanted for path in (*reversed(needs[one]), one)))
-    files = {f"modules/{Path(path).stem}": unpack_module(kernel.parent / path) for path in order}
+    files = disk_modules(kernel)
     names = "\n".join(Path(name).name for name in files)
     return tiny_initramfs(SWITCH, dest, {**files, "modules/order": names.encode()})
+
+
+def disk_modules(kernel: Path) -> dict[str, bytes]:
+    """The modules for the disk, by their paths in an initramfs, in the order in which they can be loaded."""
+    order = in_order(kernel, DISK_MODULES)
+    return {f"modules/{Path(path).stem}": unpack_module(kernel.parent / path) for path in order}
+
+
+def in_order(kernel: Path, names: Sequence[str]) -> list[str]:
+    """Paths, beside a kernel, of these modules and of what they need, as they can be loaded one after the other."""
+    text = kernel.with_name("modules.dep").read_text()
+    needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in text.splitlines())}
+    wanted = [path for name in names for path in needs if Path(path).name == f"{name}.ko.zst"]
+    return list(dict.fromkeys(path for one in wanted for path in (*reversed(needs[one]), one)))
 
 
 def unpack_module(packed: Path) -> bytes:
