@@ -31,19 +31,20 @@ def save(ctx: Context, action: SaveDebug) -> None:
 
 
 def drop(ctx: Context, release: str) -> None:
-    """Forget a release: its vmlinux, System.map, build-ID link and record."""
-    record = _record(ctx)
+    """Forget a release: its vmlinux, System.map, what was made of them, build-ID link and record."""
+    record = read_record(ctx)
     build_id = str(record.pop(release, {}).get("build_id", ""))
-    for name in ("System.map", "vmlinux"):
+    for name in ("System.map", "vmlinux", f"vmlinux.{paths.MADE}"):
         fs.remove(ctx.path(f"{paths.DEBUG_MODULES}/{release}/{name}"))
+    fs.remove_tree(ctx.path(f"{paths.DEBUG_MODULES}/{release}/{paths.MADE}"))
     if build_id:
-        link = ctx.path(_link_name(build_id), follow=False)
-        if link.is_symlink() and f"/{release}/" in os.readlink(link):  # noqa: PTH115
-            fs.remove(link)
-            fs.remove_empty_parents(link, ctx.path("/usr/lib"))
+        path = ctx.path(link_name(build_id), follow=False)
+        if path.is_symlink() and f"/{release}/" in os.readlink(path):  # noqa: PTH115
+            fs.remove(path)
+            fs.remove_empty_parents(path, ctx.path("/usr/lib"))
     fs.remove_empty_parents(ctx.path(f"{paths.DEBUG_MODULES}/{release}/vmlinux"), ctx.path("/usr/lib"))
     if ctx.path(paths.STATE).is_dir():
-        _write(ctx, record)
+        write_record(ctx, record)
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def _store(ctx: Context, action: SaveDebug, chosen: _Candidate, digest: str) -> 
         fs.write_atomic(ctx.path(target), chosen.data)
     if action.system_map:
         fs.copy_atomic(ctx.path(action.system_map), ctx.path(f"{paths.DEBUG_MODULES}/{action.release}/System.map"))
-    _link(ctx, action.build_id, target)
-    record = _record(ctx)
+    link(ctx, action.build_id, target)
+    record = read_record(ctx)
     record[action.release] = {
         "abilities": chosen.facts.abilities,
         "build_id": action.build_id,
@@ -102,29 +103,30 @@ def _store(ctx: Context, action: SaveDebug, chosen: _Candidate, digest: str) -> 
         "sources": digest,
         "stamp": stamp(ctx.path(target)),
     }
-    _write(ctx, record)
+    write_record(ctx, record)
 
 
 def _touch(ctx: Context, action: SaveDebug) -> None:
     """Record that what there is now was looked at and is no better."""
-    record = _record(ctx)
+    record = read_record(ctx)
     if action.release in record:
         record[action.release]["sources"] = action.digest
-        _write(ctx, record)
+        write_record(ctx, record)
 
 
-def _link_name(build_id: str) -> str:
+def link_name(build_id: str) -> str:
     return f"{paths.DEBUG_BUILD_ID}/{build_id[:2]}/{build_id[2:]}.debug"
 
 
-def _link(ctx: Context, build_id: str, target: str) -> None:
-    link = ctx.path(_link_name(build_id), follow=False)
-    fs.symlink_atomic(os.path.relpath(target, os.path.dirname(_link_name(build_id))), link)  # noqa: PTH120
+def link(ctx: Context, build_id: str, target: str) -> None:
+    """Let debuggers find TARGET by the build ID."""
+    path = ctx.path(link_name(build_id), follow=False)
+    fs.symlink_atomic(os.path.relpath(target, os.path.dirname(link_name(build_id))), path)  # noqa: PTH120
 
 
-def _record(ctx: Context) -> dict[str, dict[str, Any]]:
+def read_record(ctx: Context) -> dict[str, dict[str, Any]]:
     return {k: v for k, v in ctx.read_record(paths.DEBUG_RECORD).items() if isinstance(v, dict)}
 
 
-def _write(ctx: Context, record: dict[str, dict[str, Any]]) -> None:
+def write_record(ctx: Context, record: dict[str, dict[str, Any]]) -> None:
     fs.write_record(ctx.path(paths.DEBUG_RECORD), record)

@@ -1,18 +1,24 @@
-"""What an ELF file is: build ID, what debuggers can get out of it, what it needs to run. Only here is pyelftools."""
+"""What an ELF file is: build ID, what debuggers can get out of it, what it needs to run, how it is laid out.
+
+Only here is pyelftools.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from kdump_pkg.errors import BadImageError
+from kdump_pkg.model.elf import Layout, Section, Segment
 
 T = TypeVar("T")
 
 
+LARGEST = 1 << 27  # bytes of a section that is read whole; .BTF has some 5 MB
 ABILITIES = ("none", "symbols", "BTF", "BTF+symbols", "DWARF")
 
 
@@ -64,6 +70,20 @@ def inspect(stream: IO[bytes], name: str) -> ElfFacts:
     return _parse(stream, name, lambda elf: ElfFacts(_build_id(elf), _abilities(elf)))
 
 
+def section_file(path: Path, section: str) -> bytes | None:
+    """Content of one section of a file that may have hundreds of megabytes. Raises BadImageError; None without it."""
+    try:
+        with path.open("rb") as stream:
+            return _parse(stream, str(path), lambda elf: _content(elf, section))
+    except OSError as error:
+        raise BadImageError(f"{path}: {error.strerror}") from None
+
+
+def layout(data: bytes, name: str) -> Layout:
+    """Headers of a 64-bit little-endian file. Raises BadImageError also when a section isn't all there."""
+    return _parse(io.BytesIO(data), name, lambda elf: _layout(elf, data, name))
+
+
 def _parse(stream: IO[bytes], name: str, read: Callable[[Any], T]) -> T:
     if stream.read(4) != b"\x7fELF":
         raise BadImageError(f"{name}: not an ELF file")
@@ -79,11 +99,14 @@ def _parse(stream: IO[bytes], name: str, read: Callable[[Any], T]) -> T:
 
 
 def _build_id(elf: Any) -> str | None:
+    """From the segments of a kernel, or from the sections of a module, which has no segments."""
+    from elftools.elf.sections import NoteSection
     from elftools.elf.segments import NoteSegment
 
-    for segment in elf.iter_segments():
-        if isinstance(segment, NoteSegment):
-            for note in segment.iter_notes():
+    held = NoteSegment if elf.num_segments() else NoteSection
+    for part in elf.iter_segments() if elf.num_segments() else elf.iter_sections():
+        if isinstance(part, held):
+            for note in part.iter_notes():
                 if note["n_type"] == "NT_GNU_BUILD_ID" and note["n_name"] == "GNU":
                     value = note["n_desc"]
                     return value if isinstance(value, str) else bytes(value).hex()
@@ -111,3 +134,63 @@ def _needed(elf: Any) -> tuple[str, ...]:
 
 def _machine(elf: Any) -> str:
     return f"{elf['e_machine']}/{elf.elfclass}"
+
+
+def _layout(elf: Any, data: bytes, name: str) -> Layout:
+    if elf.elfclass != 64 or not elf.little_endian:
+        raise BadImageError(f"{name}: not a 64-bit little-endian ELF file")
+    sections = tuple(_section(s, _raw(data, elf, "sh", n, 4)) for n, s in enumerate(elf.iter_sections()))
+    for one in sections:
+        if one.held and one.offset + one.size > len(data):
+            raise BadImageError(f"{name}: truncated, its section {_printable(one.name)} ends beyond it")
+    segments = tuple(_segment(s.header, _raw(data, elf, "ph", n, 0)) for n, s in enumerate(elf.iter_segments()))
+    if any(s.offset + s.file_size > len(data) for s in segments):
+        raise BadImageError(f"{name}: truncated, a segment ends beyond it")
+    kind, machine = struct.unpack_from("<HH", data, 16)
+    return Layout(kind, machine, elf["e_entry"], elf["e_flags"], sections, segments)
+
+
+def _content(elf: Any, name: str) -> bytes | None:
+    section = elf.get_section_by_name(name)
+    if section is None or max(section.header["sh_size"], section.data_size) > LARGEST:
+        return None
+    return bytes(section.data())
+
+
+def _raw(data: bytes, elf: Any, table: str, index: int, at: int) -> int:
+    """The type in a header as the number that it is: pyelftools turns those that it knows into names."""
+    (number,) = struct.unpack_from("<I", data, elf[f"e_{table}off"] + index * elf[f"e_{table}entsize"] + at)
+    return int(number)
+
+
+def _section(section: Any, number: int) -> Section:
+    head = section.header
+    return Section(
+        name=section.name,
+        type=number,
+        flags=head["sh_flags"],
+        address=head["sh_addr"],
+        offset=head["sh_offset"],
+        size=head["sh_size"],
+        link=head["sh_link"],
+        info=head["sh_info"],
+        alignment=head["sh_addralign"],
+        entry_size=head["sh_entsize"],
+    )
+
+
+def _segment(head: Any, number: int) -> Segment:
+    return Segment(
+        type=number,
+        flags=head["p_flags"],
+        offset=head["p_offset"],
+        address=head["p_vaddr"],
+        physical=head["p_paddr"],
+        file_size=head["p_filesz"],
+        memory_size=head["p_memsz"],
+        alignment=head["p_align"],
+    )
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:40])

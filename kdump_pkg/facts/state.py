@@ -87,9 +87,12 @@ def read_debug(ctx: Context) -> tuple[DebugKernel, ...]:
     found = []
     for release in sorted(ctx.names(paths.DEBUG_MODULES), key=natural):
         path = f"{paths.DEBUG_MODULES}/{release}/vmlinux"
-        if not ctx.is_file(path):
-            continue
         entry = record.get(release)
+        if not ctx.is_file(path):  # where no kernel is kept there may be what was made of it, to be let go in its time
+            path = f"{path}.{paths.MADE}"
+            entry = entry.get("made") if isinstance(entry, dict) else None
+            if not ctx.is_file(path):
+                continue
         ours = isinstance(entry, dict) and entry.get("stamp") == stamp(ctx.path(path))
         entry = entry if ours and isinstance(entry, dict) else {}
         found.append(

@@ -142,3 +142,71 @@ def test_file(root: Path) -> None:
     assert facts.inspect_file(root / "good").build_id == BUILD_ID
     with pytest.raises(BadImageError, match="missing: not a regular file"):
         facts.inspect_file(root / "missing")
+
+
+# --- how it is laid out -------------------------------------------------------------------------------------------
+
+
+def test_layout() -> None:
+    data = elf(sections=(".BTF", ".symtab"))
+    found = facts.layout(data, "x")
+    assert [s.name for s in found.sections] == ["", ".BTF", ".symtab", ".shstrtab"]
+    assert (found.type, found.machine, [s.type for s in found.sections]) == (2, 62, [0, 1, 1, 3])
+    (segment,) = found.segments
+    assert data[segment.offset : segment.offset + segment.file_size] == note()
+    assert found.find(".BTF") == found.sections[1]
+    assert found.find(".text") is None
+
+
+def test_types_are_numbers_whatever_pyelftools_calls_them() -> None:
+    data = bytearray(elf(sections=(".a",)))
+    (start,) = struct.unpack_from("<Q", data, 40)
+    for number in (0x70000001, 0x60000001, 0x12345678):
+        struct.pack_into("<I", data, start + 64 + 4, number)
+        assert facts.layout(bytes(data), "x").sections[1].type == number
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (4, b"\1", "ELF file"),
+        (5, b"\2", "not a 64-bit little-endian ELF file"),
+        (64 + 32, struct.pack("<Q", 1 << 40), "truncated, a segment ends beyond it"),
+    ],
+)
+def test_layout_refused(place: int, value: bytes, words: str) -> None:
+    data = bytearray(GOOD)
+    data[place : place + len(value)] = value
+    with pytest.raises(BadImageError, match=r"^x: ") as caught:
+        facts.layout(bytes(data), "x")
+    assert words in caught.value.message
+
+
+def test_layout_of_a_section_that_is_not_all_there() -> None:
+    data = bytearray(elf(sections=("bad\x1b[2Jname",)))
+    (start,) = struct.unpack_from("<Q", data, 40)
+    struct.pack_into("<Q", data, start + 64 + 32, 1 << 40)
+    with pytest.raises(BadImageError, match=r"^x: truncated, its section bad\?\[2Jname ends beyond it$"):
+        facts.layout(bytes(data), "x")
+
+
+def test_one_section_of_a_file(root: Path) -> None:
+    path = root / "file"
+    path.write_bytes(elf(sections=(".BTF",)))
+    assert facts.section_file(path, ".BTF") == b""
+    assert facts.section_file(path, ".text") is None
+    assert (facts.section_file(path, ".shstrtab") or b"").endswith(b".shstrtab\0")
+    with pytest.raises(BadImageError, match="No such file"):
+        facts.section_file(root / "gone", ".BTF")
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
+def test_damaged_layouts(place: int, value: int) -> None:
+    data = bytearray(GOOD)
+    data[place] = value
+    try:
+        found = facts.layout(bytes(data), "x")
+    except BadImageError as error:
+        assert error.message.isprintable()
+        return
+    assert all(not s.held or s.offset + s.size <= len(data) for s in found.sections)
