@@ -18,6 +18,10 @@ def run() -> int:
         from kdump_pkg.hook import main as hook_main
 
         return hook_main(sys.argv[2:])
+    if sys.argv[1:2] == ["vmcore"]:  # started by us, for what a dump may do to the process that reads it
+        from kdump_pkg.vmcore import main as vmcore_main
+
+        return vmcore_main(sys.argv[2:])
     from kdump_pkg.cli import main
 
     return main(sys.argv[1:])

@@ -39,8 +39,8 @@ store_meta() {
     {
         printf '%s\n' format=1 "release=$release" "build_id=$build_id" "crash_time=$crash_time" \
             "saved_time=$(date +%s)" "capture_release=$capture_release" "cmdline=$cmdline" "target=$device $path" \
-            "target_name=$target_name" "flavour=$KDUMP_FLAVOUR" "level=$KDUMP_LEVEL" "encrypted=$secret" \
-            "in_a_row=$in_a_row" &&
+            "target_name=$target_name" "flavour=$KDUMP_FLAVOUR" "level=$KDUMP_LEVEL" \
+            "makedumpfile=${KDUMP_MAKEDUMPFILE-}" "encrypted=$secret" "in_a_row=$in_a_row" &&
             printf '%s' "$steps$own_steps" &&
             printf '%s\n' "min_available_kib=$least" "result=$verdict"
     } >"$dump/meta.new" && sync "$dump/meta.new" && mv "$dump/meta.new" "$dump/meta" || return

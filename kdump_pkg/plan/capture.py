@@ -40,6 +40,7 @@ def _parts(config: Config, facts: Facts, kernel: Kernel, wanted: tuple[Target, .
         raise KdumpError(
             f"kernel {kernel.release} has no module {', '.join(order.missing)}", hint="see drivers = and modules ="
         )
+    makedumpfile = facts.tools.get("makedumpfile")
     releases = (*(k.release for k in facts.kernels if k.usable), facts.boot.running or "")
     return render.Parts(
         kernel=kernel,
@@ -49,7 +50,8 @@ def _parts(config: Config, facts: Facts, kernel: Kernel, wanted: tuple[Target, .
         applets=tools.applets(flavour),
         binaries=tools.binaries(config, wanted),
         hooks=tuple(name for name, _ in facts.hooks),
-        level=level.choose(config.dump_level, releases, facts.tools.get("makedumpfile")),
+        level=level.choose(config.dump_level, releases, makedumpfile),
+        makedumpfile=makedumpfile or "",
         watchdog=facts.boot.watchdog,
         record=facts.record,
     )

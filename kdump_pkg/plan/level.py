@@ -26,9 +26,9 @@ KNOWN: dict[tuple[int, ...], tuple[int, ...]] = {
 
 def choose(wanted: str, kernels: tuple[str, ...], makedumpfile: str | None) -> Level:
     """The level for dumps of any of KERNELS (releases) by MAKEDUMPFILE (version)."""
-    newest = max((_numbers(k) for k in kernels), default=())
-    tool = _version(makedumpfile)
-    damaging = newest[:2] >= RENAMED_IN and bool(tool) and tool <= MENDED_AFTER
+    newest = max((numbers(k) for k in kernels), default=())
+    tool = version(makedumpfile)
+    damaging = _damaging(newest, tool)
     known = (
         f"makedumpfile {'.'.join(map(str, tool))} damages dumps of Linux 7.1 and later at levels with user pages (8)"
     )
@@ -40,21 +40,31 @@ def choose(wanted: str, kernels: tuple[str, ...], makedumpfile: str | None) -> L
     return Level(level, None if level == FULL else f"dump_level = {level} in the configuration")
 
 
+def damages(release: str, makedumpfile: str | None, level: int) -> bool:
+    """Whether dumps of RELEASE at this level are damaged by this MAKEDUMPFILE (version)."""
+    return bool(level & USER_PAGES) and _damaging(numbers(release), version(makedumpfile))
+
+
+def _damaging(release: tuple[int, ...], tool: tuple[int, ...]) -> bool:
+    return release[:2] >= RENAMED_IN and bool(tool) and tool <= MENDED_AFTER
+
+
 def beyond(release: str, makedumpfile: str | None) -> str | None:
     """What to say where the kernel is newer than any that this makedumpfile was tried with; None where it isn't."""
-    tool, series = _version(makedumpfile), _numbers(release)[:2]
+    tool, series = version(makedumpfile), numbers(release)[:2]
     last = KNOWN.get(tool[:3])
     if last is None or series <= last:
         return None
-    newest, mine = (".".join(map(str, numbers)) for numbers in (last, tool))
+    newest, mine = (".".join(map(str, parts)) for parts in (last, tool))
     return f"makedumpfile {mine} was made for Linux up to {newest}; it reads newer ones unless their memory changed"
 
 
-def _version(package: str | None) -> tuple[int, ...]:
+def version(package: str | None) -> tuple[int, ...]:
     """Of `1:1.7.9-1`, the middle."""
-    return _numbers((package or "").split(":")[-1].split("-")[0])
+    return numbers((package or "").split(":")[-1].split("-")[0])
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
+    """What a release or a version begins with: (6, 17, 8) of `6.17.8-arch1-1`."""
     found = re.match(r"\d+(?:\.\d+)*", text)
     return tuple(int(part) for part in found[0].split(".")) if found else ()

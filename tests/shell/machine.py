@@ -91,6 +91,7 @@ def settings(**changes: str) -> dict[str, str]:
         "KDUMP_CRASH_LOOP": "10",
         "KDUMP_LEVEL": "31",
         "KDUMP_COMPRESS": "-z",
+        "KDUMP_MAKEDUMPFILE": "1.7.9-1",
         "KDUMP_ENCRYPT_TO": "",
         "KDUMP_WATCHDOG": "",
         "KDUMP_TRACE_RECORD": "",

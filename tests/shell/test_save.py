@@ -60,6 +60,7 @@ def test_meta(machine: Machine) -> None:
         "target_name": "root",
         "flavour": "direct",
         "level": "31",
+        "makedumpfile": "1.7.9-1",
         "encrypted": "no",
         "in_a_row": "1",
         "min_available_kib": "25000",

@@ -16,7 +16,7 @@ from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts.state import read_own_file
 from kdump_pkg.model import Config, Layer, Level, Retention, SystemImages, Target, TraceRecord, Watchdog
-from kdump_pkg.options import OPTIONS, TARGET_OPTIONS
+from kdump_pkg.options import OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS
 from tests.fakes import BUILD_ID, DEFAULTS, MKINITCPIO_HOOKS, kernel, make_tree, target
 
 IMAGES = SystemImages(
@@ -34,6 +34,7 @@ PARTS = render.Parts(
     binaries=("makedumpfile", "lvm"),
     hooks=("/etc/kdump-pkg/pre.d/a",),
     level=Level(31, None),
+    makedumpfile="1.7.9-1",
     watchdog=Watchdog("/dev/watchdog0", "wdt", 30),
     record=TraceRecord("UUID=1", 4096, "ab" * 16),
 )
@@ -95,6 +96,7 @@ def test_capture_file_is_the_agreed_one() -> None:
         "KDUMP_CRASH_LOOP='10'\n"
         "KDUMP_LEVEL='31'\n"
         "KDUMP_COMPRESS='-z'\n"
+        "KDUMP_MAKEDUMPFILE='1.7.9-1'\n"
         "KDUMP_ENCRYPT_TO=''\n"
         "KDUMP_WATCHDOG='/dev/watchdog0'\n"
         f"KDUMP_TRACE_RECORD='UUID=1 4096 {'ab' * 16}'\n"
@@ -205,12 +207,11 @@ def test_sample_says_every_default(ctx: Context, root: Path) -> None:
     assert all(line.startswith("#") or not line for line in sample.splitlines())
     make_tree(root, {paths.CONFIG: sample})
     assert config.load(ctx) == Config()
-    active = re.sub(r"^#(\w+ =|\[target root\]$)", r"\1", sample, flags=re.MULTILINE).replace("\npath = \n", "\n")
+    active = re.sub(r"^#(\w+ =|\[[a-z ]+\]$)", r"\1", sample, flags=re.MULTILINE).replace("\npath = \n", "\n")
     make_tree(root, {paths.CONFIG: active})
     assert config.load(ctx) == Config()
-    assert len(re.findall(r"^\w+ =", active, flags=re.MULTILINE)) == len(
-        {option.name for option in (*OPTIONS, *TARGET_OPTIONS)}
-    )
+    count = len({option.name for option in (*OPTIONS, *TARGET_OPTIONS)}) + len(UPLOAD_OPTIONS)
+    assert len(re.findall(r"^\w+ =", active, flags=re.MULTILINE)) == count
 
 
 def test_sample_is_narrow_enough() -> None:
