@@ -6,6 +6,7 @@ layout is plain text and documented in libalpm's own tools, so the hook does wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from kdump_pkg import paths
@@ -21,6 +22,13 @@ class Packages(Protocol):
         """Whether the installed package NAME ships PATH (absolute)."""
         ...
 
+    def owners(self, wanted: Callable[[str], bool]) -> dict[str, str]:
+        """Of all files of all packages the ones that are WANTED (absolute paths), and the package that ships each.
+
+        Looks at everything that is installed, which takes a second: for reports, not for hooks.
+        """
+        ...
+
 
 def open_packages(ctx: Context) -> Packages:
     """The local database of this root. Never raises: without a database every package is unknown."""
@@ -34,6 +42,7 @@ class _Alpm:
     def __init__(self, ctx: Context) -> None:
         import pyalpm
 
+        self._ctx = ctx
         handle: Any = pyalpm.Handle(str(ctx.root), str(ctx.path(paths.PACMAN_DB)))
         self._db: Any = handle.get_localdb()
         self._handle = handle
@@ -45,6 +54,17 @@ class _Alpm:
     def owns(self, name: str, path: str) -> bool:
         package = self._db.get_pkg(name)
         return package is not None and any(entry[0] == path.lstrip("/") for entry in package.files)
+
+    def owners(self, wanted: Callable[[str], bool]) -> dict[str, str]:
+        try:
+            return {
+                f"/{file[0]}": str(package.name)
+                for package in self._db.pkgcache
+                for file in package.files
+                if wanted(f"/{file[0]}")
+            }
+        except Exception:  # one damaged entry ends the whole walk
+            return _Files(self._ctx).owners(wanted)
 
 
 class _Files:
@@ -64,3 +84,10 @@ class _Files:
         entry = self._dirs.get(name)
         text = self._ctx.read_text(f"{paths.PACMAN_DB}/local/{entry}/files") if entry else None
         return text is not None and path.lstrip("/") in text.splitlines()
+
+    def owners(self, wanted: Callable[[str], bool]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, entry in self._dirs.items():
+            text = self._ctx.read_text(f"{paths.PACMAN_DB}/local/{entry}/files") or ""
+            found |= {f"/{line}": name for line in text.splitlines() if wanted(f"/{line}")}
+        return found

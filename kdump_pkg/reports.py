@@ -1,0 +1,169 @@
+"""The verb `report`, and the report of a dump: made once, kept beside the dump, read again."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from kdump_pkg import catalogue, crashlog, fs, ui
+from kdump_pkg import config as configuration
+from kdump_pkg.context import Context
+from kdump_pkg.errors import ConfigError, KdumpError
+from kdump_pkg.facts import crashed, owners, pacman_log
+from kdump_pkg.model import Config
+from kdump_pkg.model.crash import Crash, Report, Verification, VmcoreFacts
+from kdump_pkg.model.dumps import Entry
+from kdump_pkg.model.evidence import Evidence
+from kdump_pkg.plan import origin, stored
+from kdump_pkg.plan import report as planning
+from kdump_pkg.report import page, text
+
+JSON, TEXT = "report.json", "report.txt"
+
+
+def make(
+    ctx: Context,
+    entry: Entry,
+    verification: Verification | None = None,
+    vmcore: VmcoreFacts | None = None,
+    *,
+    others: tuple[Entry, ...] | None = None,
+) -> Report:
+    """The report of a dump from its log, this machine's packages and the dumps before it, and what else is known.
+
+    OTHERS are all dumps of this machine, where they have been read already.
+    """
+    log = _log(ctx, entry)
+    meta = crashed.read_meta(ctx, entry)
+    crash = crashlog.read(log) if log else Crash()
+    if not crash.release:
+        crash = _with_release(crash, entry.release or meta.get("release", ""))
+    every = _others(ctx) if others is None else others
+    evidence = _evidence(ctx, entry, crash, meta, every, has_log=bool(log))
+    return planning.make(entry, crash, evidence, verification, vmcore)
+
+
+def load(ctx: Context, entry: Entry) -> Report | None:
+    """The one that was kept; None where there is none that can be read."""
+    data = crashed.read_report(ctx, entry)
+    found = stored.read(data) if data else None
+    return found if found is not None and found.id == entry.id else None
+
+
+def keep(ctx: Context, entry: Entry, report: Report) -> None:
+    """Write report.json and report.txt beside a dump of ours. Raises KdumpError for a foreign one."""
+    if entry.foreign:
+        raise KdumpError(f"{entry.id}: was not made by kdump-pkg; nothing is written beside it")
+    if entry.encrypted and not report.encrypted:
+        raise KdumpError(f"{entry.id}: is encrypted; its report in clear is not kept beside it")
+    home = ctx.path(entry.path)
+    fs.write_atomic(home / JSON, (as_json(report) + "\n").encode(), 0o600)
+    fs.write_atomic(home / TEXT, text.render(report).encode(), 0o600)
+
+
+def as_json(report: Report) -> str:
+    return json.dumps(told(report), indent=1, sort_keys=True)
+
+
+def told(report: Report) -> dict[str, object]:
+    """What report.json and `report --json` hold."""
+    return {"version": stored.VERSION, **ui.plain(report)}
+
+
+def show(ctx: Context, match: str | None, *, html: str | None, as_json: bool) -> int:
+    """The verb `report`. Returns the exit code."""
+    config = configuration.load(ctx)
+    entry = catalogue.find(ctx, config, match)
+    report = _kept(ctx, entry)
+    if report is None:
+        report = make(ctx, entry)
+        if not entry.foreign and (report.encrypted or not entry.encrypted) and os.geteuid() == 0:
+            _try_to_keep(ctx, entry, report)
+    if html is not None:
+        said = _write_page(report, html)
+        if said and not as_json:
+            ui.say(said)
+    if as_json:
+        ui.out_json(told(report))
+    elif html is None:
+        ui.out(text.render(report).rstrip("\n"))
+    return 0
+
+
+def _kept(ctx: Context, entry: Entry) -> Report | None:
+    """Unless there is more to say by now: a log that was decrypted since."""
+    report = load(ctx, entry)
+    return None if report is not None and entry.log and not report.has_log else report
+
+
+def _try_to_keep(ctx: Context, entry: Entry, report: Report) -> None:
+    """A report that can't be kept can be shown all the same."""
+    try:
+        keep(ctx, entry, report)
+    except KdumpError as error:
+        ui.warn(f"the report is not kept: {error.message}")
+
+
+def _write_page(report: Report, file: str) -> str:
+    """The log is for root's eyes, so a new file is for its owner's; one that is there keeps its mode and owner.
+
+    Returns what to say of it.
+    """
+    made = page.render(report)
+    if file == "-":
+        ui.out(made.rstrip("\n"))
+        return ""
+    path = Path(file).absolute()
+    if os.path.lexists(path):
+        fs.rewrite(path, made.encode())
+        return f"{file}: written"
+    fs.write_atomic(path, made.encode(), 0o600)
+    return f"{file}: written, for its owner alone"
+
+
+# --- what it is made of ---
+
+
+def _log(ctx: Context, entry: Entry) -> bytes | None:
+    """The log that was saved, or the one in the memory that was."""
+    log = crashed.read_log(ctx, entry)
+    if log or entry.encrypted or not entry.vmcore:
+        return log
+    with tempfile.TemporaryDirectory(prefix="kdump-pkg-") as work:
+        return crashed.make_dmesg(ctx, entry, Path(work))
+
+
+def _with_release(crash: Crash, release: str) -> Crash:
+    return replace(crash, release=release)
+
+
+def _others(ctx: Context) -> tuple[Entry, ...]:
+    try:
+        config = configuration.load(ctx)
+    except ConfigError:
+        config = Config()
+    return catalogue.read(ctx, config)
+
+
+def _evidence(
+    ctx: Context, entry: Entry, crash: Crash, meta: dict[str, str], others: tuple[Entry, ...], *, has_log: bool
+) -> Evidence:
+    row = meta.get("in_a_row", "")
+    evidence = Evidence(
+        has_log=has_log,
+        in_a_row=int(row) if row.isascii() and row.isdigit() and len(row) < 6 else 1,
+        others=others,
+        machine=crashed.read_machine(ctx),
+    )
+    if not any(other.path == entry.path for other in others) and origin.is_elsewhere(crash, evidence.machine):
+        return replace(evidence, machine=())
+    modules = origin.modules_of(crash)
+    sources = owners.read_sources(
+        ctx, crash.release, [m.name for m in modules], [m.name for m in modules if origin.is_foreign(m)]
+    )
+    changes = pacman_log.read_changes(ctx, entry.time)
+    names = {source.package for source in sources.values()} | {c.package for c in changes if c.package[:5] == "linux"}
+    return replace(evidence, sources=sources, changes=changes, cached=crashed.read_cached(ctx, names))
