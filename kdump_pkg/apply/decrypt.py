@@ -8,7 +8,6 @@ for ever (1.7.8) for the rest of a stream that was cut off.
 from __future__ import annotations
 
 import os
-import re
 import stat
 import struct
 from pathlib import Path
@@ -34,7 +33,7 @@ def decrypt(source: Path, target: Path, identity: Path) -> None:
     tmp = fs.temporary(target)
     reader = _open(source)
     try:
-        _drop_leftovers(target)
+        fs.drop_leftovers(target)
         fs.check_space(target.parent, os.fstat(reader).st_size)
         with run.streaming(["age", "--decrypt", "--identity", os.fspath(identity)], stdin=reader) as age:
             _save(age, tmp, source)
@@ -46,15 +45,6 @@ def decrypt(source: Path, target: Path, identity: Path) -> None:
     finally:
         os.close(reader)
         tmp.unlink(missing_ok=True)
-
-
-def _drop_leftovers(target: Path) -> None:
-    """What killed runs left may have gigabytes; that of one still at work stays."""
-    form = re.compile(rf"{re.escape(fs.TEMPORARY)}(\d+)-{re.escape(target.name)}")
-    for name in os.listdir(target.parent):  # noqa: PTH208 - names are wanted
-        found = form.fullmatch(name)
-        if found and (int(found[1]) == os.getpid() or not os.path.exists(f"/proc/{found[1]}")):  # noqa: PTH110
-            target.with_name(name).unlink(missing_ok=True)
 
 
 def _open(source: Path) -> int:

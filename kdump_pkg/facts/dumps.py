@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,16 +140,21 @@ def read_meta(fd: int) -> dict[str, str] | None:
 
 def meta_bytes(fd: int) -> bytes | None:
     """The beginning of `meta`; None when it is no regular file."""
+    return head_of(fd, "meta", LARGEST_META)
+
+
+def head_of(fd: int, name: str, most: int) -> bytes | None:
+    """The first bytes of a file in the directory that FD is open on; None when it is no regular file."""
     try:
-        meta = os.open("meta", HERE | os.O_NONBLOCK, dir_fd=fd)
+        file = os.open(name, HERE | os.O_NONBLOCK, dir_fd=fd)
     except OSError:
         return None
     try:
-        return os.read(meta, LARGEST_META) if stat.S_ISREG(os.fstat(meta).st_mode) else None
+        return os.read(file, most) if stat.S_ISREG(os.fstat(file).st_mode) else None
     except OSError:
         return None
     finally:
-        os.close(meta)
+        os.close(file)
 
 
 def log_has(fd: int, word: bytes) -> bool | None:
@@ -167,11 +172,16 @@ def log_has(fd: int, word: bytes) -> bool | None:
 
 def files_of(fd: int) -> dict[str, int]:
     """The files that kdump-pkg itself puts into a dump, with the KiB that each takes; whatever else is there is not."""
+    return {name: facts.st_blocks // 2 for name, facts in stats_of(fd, is_known).items()}
+
+
+def stats_of(fd: int, wanted: Callable[[str], object]) -> dict[str, os.stat_result]:
+    """The regular files in the directory that FD is open on whose names are WANTED."""
     found = {}
     with os.scandir(fd) as entries:
         for entry in entries:
-            if is_known(entry.name) and entry.is_file(follow_symlinks=False):
-                found[entry.name] = entry.stat(follow_symlinks=False).st_blocks // 2
+            if wanted(entry.name) and entry.is_file(follow_symlinks=False):
+                found[entry.name] = entry.stat(follow_symlinks=False)
     return found
 
 
@@ -199,11 +209,11 @@ def _described(base: int, directory: str, name: str, word: bytes) -> tuple[LastD
         return None
     try:
         meta = read_meta(fd) or {}
-        crashed, saved = _number(meta.get("crash_time")), _number(meta.get("saved_time"))
+        crashed, saved = number(meta.get("crash_time")), number(meta.get("saved_time"))
         took = saved - crashed if crashed is not None and saved is not None else -1
         dump = LastDump(
             path=f"{directory.rstrip('/')}/{name}",
-            time=_time_of(name) if crashed is None else crashed,
+            time=time_of(name) if crashed is None else crashed,
             release=name[len("2026-11-23T07-46-54Z-") :],
             result=meta.get("result", "") if meta.get("result") in RESULTS else "",
             seconds=took if 0 <= took < DAY else None,
@@ -216,11 +226,12 @@ def _described(base: int, directory: str, name: str, word: bytes) -> tuple[LastD
 DAY = 86400
 
 
-def _number(text: str | None) -> int | None:
+def number(text: str | None) -> int | None:
+    """Of what `meta` says; None for what is none."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 12 else None
 
 
-def _time_of(name: str) -> int:
+def time_of(name: str) -> int:
     """Of a dump's name; 0 for what has the form of a time and is none."""
     from datetime import UTC, datetime
 
