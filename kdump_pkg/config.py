@@ -9,8 +9,17 @@ from typing import Any
 from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
-from kdump_pkg.model import Config, Layer, Retention, TargetWish
-from kdump_pkg.options import BY_NAME, TARGET, TARGET_BY_NAME, TARGET_WORDS, Option, configspec
+from kdump_pkg.model import Config, Layer, Retention, TargetWish, UploadWish
+from kdump_pkg.options import (
+    BY_NAME,
+    TARGET,
+    TARGET_BY_NAME,
+    TARGET_WORDS,
+    UPLOAD,
+    UPLOAD_BY_NAME,
+    Option,
+    configspec,
+)
 
 UNITS = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}  # in KiB
 Values = dict[str, Any]
@@ -53,8 +62,9 @@ def load(ctx: Context) -> Config:
     if problems:
         raise ConfigError(tuple(problems))
     whole = Config(**{key: _frozen(key, value) for key, value in values.items()})
+    upload = UploadWish(**sections.pop(UPLOAD, {}))
     wishes = tuple(_wish(whole, name.removeprefix("target "), keys) for name, keys in sections.items())
-    return replace(whole, targets=wishes or (_wish(whole, "root", {}),))
+    return replace(whole, targets=wishes or (_wish(whole, "root", {}),), upload=upload)
 
 
 def _frozen(key: str, value: Any) -> Any:
@@ -136,13 +146,18 @@ def _parse(source: _Source, problems: list[str]) -> tuple[Values, dict[str, Valu
 def _check_names(raw: Any, source: _Source, problems: list[str]) -> None:
     for section in raw.sections:
         where = f"{source.name}:{_section_line(source, section)}"
-        if not TARGET.fullmatch(section):
-            problems.append(f"{where}: unknown section [{_shown(section)}]; use {TARGET_WORDS}")
+        if section != UPLOAD and not TARGET.fullmatch(section):
+            problems.append(f"{where}: unknown section [{_shown(section)}]; use {TARGET_WORDS}, or [{UPLOAD}]")
         elif raw[section].sections:
-            problems.append(f"{where}: [{section}] holds another section; there are none below a target")
+            problems.append(f"{where}: [{section}] holds another section; there are none below it")
         else:
-            problems += _unknown(source, raw[section].scalars, TARGET_BY_NAME, section)
+            problems += _unknown(source, raw[section].scalars, _known(section), section)
     problems += _unknown(source, raw.scalars, BY_NAME)
+
+
+def _known(section: str) -> dict[str, Option]:
+    """The options of a section; of what stands before all of them where it has no name."""
+    return UPLOAD_BY_NAME if section == UPLOAD else TARGET_BY_NAME if section else BY_NAME
 
 
 def _unknown(source: _Source, keys: list[str], known: dict[str, Option], section: str = "") -> list[str]:
@@ -165,7 +180,7 @@ def _validated(raw: Any, source: _Source, problems: list[str]) -> tuple[Values, 
     outcome = raw.validate(Validator(), preserve_errors=True)
     verdicts = outcome if isinstance(outcome, dict) else {}
     for section, given in parts.items():
-        known = TARGET_BY_NAME if section else BY_NAME
+        known = _known(section)
         values, mine = (raw[section], verdicts.get(section)) if section else (raw, verdicts)
         mine = mine if isinstance(mine, dict) else {}
         for key in given:

@@ -10,6 +10,8 @@ SIZE = r"0|[1-9][0-9]{0,8}[KMGT]|[1-9][0-9]?%"
 SIZE_WORDS = "0, a size such as 20G (K, M, G, T), or a share of the file system such as 10%"
 PATH = r"/[^\x00-\x1f'\"\\]*"
 NAME = "[A-Za-z0-9._+-]+"
+REMOTE = r"|[A-Za-z0-9_][A-Za-z0-9_.+@-]*:([^\x00-\x20\x7f:'\"\\]([^\x00-\x1f\x7f:'\"\\]*[^\x00-\x20\x7f:'\"\\])?)?"
+HOST = "[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 TARGET = re.compile(rf"target (root|esp|uuid=[A-Fa-f0-9-]+(:{PATH[1:]})?|(partuuid|label|partlabel)={NAME})")
 TARGET_WORDS = "[target root], [target esp], [target uuid=UUID], with btrfs [target uuid=UUID:SUBVOLUME], or partuuid=,"
 TARGET_WORDS += " label=, partlabel="
@@ -260,13 +262,66 @@ TARGET_OPTIONS: tuple[Option, ...] = (
 )
 """The keys of a `[target …]` section; one without a default has that of the option of the same name."""
 
+UPLOAD = "upload"
+UPLOAD_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "remote",
+        "string",
+        "",
+        "name:path, the name being that of a section in rclone's configuration",
+        "Where to, as rclone(1) has it: a store or server, and a bucket or directory there. Without it nothing is"
+        " sent.",
+        REMOTE,
+    ),
+    Option(
+        "what",
+        'option("reports", "dumps")',
+        "reports",
+        "reports or dumps",
+        "reports are the report, the log and what is known of the saving, some kilobytes for each crash; dumps are all"
+        " that and the memory. Dumps that are encrypted are sent encrypted.",
+    ),
+    Option(
+        "rate",
+        "string",
+        "0",
+        "0, or bytes a second such as 512K or 10M (K, M, G)",
+        "How fast at most; 0: as fast as it goes.",
+        r"0|[1-9][0-9]{0,5}[KMG]",
+    ),
+    Option(
+        "config",
+        "string",
+        "/etc/kdump-pkg/rclone.conf",
+        "an absolute file name",
+        "rclone's configuration, with the keys of the store. It has to belong to root, and nobody else may read it.",
+        PATH,
+    ),
+    Option(
+        "host",
+        "string",
+        "auto",
+        "auto, or a name of letters, digits, dot, hyphen and underscore",
+        "The directory of this machine there. auto is its host name, with some digits behind it where many machines"
+        " have that name, as localhost.",
+        HOST,
+    ),
+)
+"""The keys of the `[upload]` section."""
+
+UPLOAD_BY_NAME: dict[str, Option] = {option.name: option for option in UPLOAD_OPTIONS}
 TARGET_BY_NAME: dict[str, Option] = {option.name: option for option in TARGET_OPTIONS}
 
 
 def configspec() -> list[str]:
     """The configspec of ConfigObj, a line per option; the keys of a section have no defaults."""
-    sections = [f"{o.name} = {_with_default(o, 'None')}" for o in TARGET_OPTIONS]
-    return [*(f"{o.name} = {_with_default(o, _default(o))}" for o in OPTIONS), "[__many__]", *sections]
+    return [
+        *(f"{o.name} = {_with_default(o, _default(o))}" for o in OPTIONS),
+        f"[{UPLOAD}]",
+        *(f"{o.name} = {_with_default(o, 'None')}" for o in UPLOAD_OPTIONS),
+        "[__many__]",
+        *(f"{o.name} = {_with_default(o, 'None')}" for o in TARGET_OPTIONS),
+    ]
 
 
 def _default(option: Option) -> str:

@@ -1,9 +1,13 @@
-"""Which dumps of a target have to go: the rule and nothing but the rule; hooks/save/room.sh keeps to the same one."""
+"""Which dumps of a target have to go: the rule and nothing but the rule; hooks/save/room.sh keeps to the same one.
+
+A dump that is to be sent away and has not arrived goes for want of room alone, and last. Only the running system knows
+of such: in the capture none is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from kdump_pkg.model import Dump, Retention, Space
@@ -38,14 +42,15 @@ def choose(
     """
     state = _State(len(dumps) + incoming, sum(d.kib for d in dumps) + need, space.free)
     order = candidates(dumps)
-    removals = [Removal(d, f"older than {_days(rules.max_age)}") for d in order if _too_old(d, rules.max_age, now)]
+    aged = [d for d in order if _too_old(d, rules.max_age, now) and not d.unsent]
+    removals = [Removal(d, f"older than {_days(rules.max_age)}") for d in aged]
     gone = {r.dump.name for r in removals}
     for removal in removals:
         state = state.without(removal.dump)
     for dump in order:
         if dump.name in gone:
             continue
-        reason = _excess(state, rules, space.total, need)
+        reason = _excess(state, replace(rules, keep=0, max_use="0") if dump.unsent else rules, space.total, need)
         if reason is None:
             break
         removals.append(Removal(dump, reason))
@@ -54,12 +59,15 @@ def choose(
 
 
 def candidates(dumps: Iterable[Dump]) -> tuple[Dump, ...]:
-    """The dumps that may be removed at all, first those that are missed least: incomplete before complete, by age."""
+    """The dumps that may be removed at all, first those that are missed least: incomplete before complete, by age.
+
+    Those that are yet to be sent come last.
+    """
     ordered = sorted(dumps, key=lambda d: d.name)
     complete = [d for d in ordered if d.complete]
     kept = {d.name for d in (*ordered[-1:], *complete[-1:])}
     free = [d for d in ordered if not d.pinned and d.name not in kept]
-    return (*(d for d in free if not d.complete), *(d for d in free if d.complete))
+    return tuple(sorted(free, key=lambda d: (d.unsent, d.complete)))
 
 
 def _excess(state: _State, rules: Retention, total: int, need: int) -> str | None:

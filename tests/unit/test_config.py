@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kdump_pkg import config, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError
-from kdump_pkg.model import Config, Layer, Retention, TargetWish
-from kdump_pkg.options import OPTIONS, TARGET_OPTIONS
+from kdump_pkg.model import Config, Layer, Retention, TargetWish, UploadWish
+from kdump_pkg.options import OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS
 from tests.fakes import Entry, Hole, Link, make_tree
 
 DIR = paths.CONFIG_DROPINS
@@ -112,6 +112,20 @@ def test_values(root: Path, text: str, expected: Config) -> None:
         ("[target root]\n[target root]\n", 2, ["set twice in this file"]),
         ("keep_free = 100%", 1, ["keep_free = '100%'", "20G"]),
         ("max_use = 5", 1, ["max_use"]),
+        ("[upload]\nremot = s3:x", 2, ["unknown option remot in [upload]", "did you mean remote?"]),
+        ("keep = 3\n[upload]\nremote = /mnt/x", 3, ["remote = '/mnt/x'", "name:path"]),
+        ("[upload]\nremote = s3:a:b", 2, ["remote ="]),
+        ("[upload]\nremote = -v:b", 2, ["remote ="]),
+        ("[upload]\nremote = :s3,access_key_id=x:b", 2, ["remote ="]),
+        ("[upload]\nremote = s3:a\x1b[31m", 2, ["remote ="]),
+        ("[upload]\nwhat = all", 2, ["what = 'all'", "reports or dumps"]),
+        ("[upload]\nremote = s3:x\nrate = 100", 3, ["rate = '100'", "512K"]),
+        ("[upload]\nrate = 10M:1M", 2, ["rate ="]),
+        ("[upload]\nconfig = rclone.conf", 2, ["config = 'rclone.conf'", "an absolute file name"]),
+        ("[upload]\nhost = a/b", 2, ["host = 'a/b'", "letters, digits"]),
+        ("[upload]\nhost = ..", 2, ["host ="]),
+        ("[upload]\n[[more]]\n", 1, ["holds another section"]),
+        ("[uplaod]\n", 1, ["unknown section [uplaod]", "or [upload]"]),
         ("encrypt_to = age1short", 1, ["encrypt_to", "age(1)"]),
         ("crash_loop = -1", 1, ["crash_loop", "minutes"]),
         ("capture = both", 1, ["image or system"]),
@@ -199,6 +213,26 @@ def test_sections_of_several_files(root: Path) -> None:
     ]  # fmt: skip
 
 
+def test_upload(root: Path) -> None:
+    entries: dict[str, Entry] = {
+        paths.CONFIG: "[upload]\nremote = store:crashes/fleet\nwhat = dumps\n[target root]\nkeep = 2\n",
+        f"{DIR}/1.conf": "[upload]\nrate = 512K\nhost = db-1.example.org\n",
+    }
+    found = load(root, entries)
+    assert found.upload == UploadWish("store:crashes/fleet", "dumps", "512K", host="db-1.example.org")
+    assert [t.name for t in found.targets] == ["root"]
+
+
+@pytest.mark.parametrize("text", ["", "remote =", 'remote = ""'])
+def test_nothing_is_sent_unasked(root: Path, text: str) -> None:
+    assert load(root, f"[upload]\n{text}").upload == UploadWish()
+
+
+@pytest.mark.parametrize("remote", ["s3:", "s3:b", "my-nas_1:a/b c/d", "S3.x@y+z:bucket/"])
+def test_remotes(root: Path, remote: str) -> None:
+    assert load(root, f"[upload]\nremote = {remote}").upload.remote == remote
+
+
 def test_dropin_alone(root: Path) -> None:
     assert load(root, {f"{DIR}/x.conf": "kernel = linux-zen"}).kernel == "linux-zen"
 
@@ -258,7 +292,8 @@ def test_property_reads_or_says_what_is_wrong(root: Path, data: bytes) -> None:
 
 
 def test_table_and_dataclass_agree(root: Path) -> None:
-    assert {o.name for o in OPTIONS} | {"targets"} == set(Config.__dataclass_fields__)
+    assert {o.name for o in OPTIONS} | {"targets", "upload"} == set(Config.__dataclass_fields__)
+    assert {o.name: o.default for o in UPLOAD_OPTIONS} == vars(UploadWish())
     assert {o.name for o in TARGET_OPTIONS} | {"name", "retention"} == set(TargetWish.__dataclass_fields__) | set(
         Retention.__dataclass_fields__
     )

@@ -28,6 +28,11 @@ def days(dumps: list[Dump], rules: Retention, space: Space = ROOMY, incoming: in
     return [int(r.dump.name[8:10]) for r in chosen]
 
 
+def unsent(*some: int) -> list[Dump]:
+    """Five dumps, of which these are yet to be sent."""
+    return [replace(one, unsent=int(one.name[8:10]) in some) for one in FIVE]
+
+
 FIVE = [dump(day) for day in (1, 2, 3, 4, 5)]
 MIXED = [dump(1), dump(2, ""), dump(3), dump(4, ""), dump(5)]
 
@@ -223,3 +228,22 @@ def test_order_of_the_input_is_nothing(dumps: tuple[Dump, ...], rules: Retention
     mixed = list(dumps)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     assert run(tuple(mixed), rules, space) == run(dumps, rules, space)
+
+
+@pytest.mark.parametrize(
+    ("dumps", "rules", "removed"),
+    [
+        (unsent(1, 2), replace(ANY, keep=3), [3, 4]),
+        (unsent(1, 2, 3, 4), replace(ANY, keep=1), []),
+        (unsent(1), replace(ANY, max_age=1), [2, 3, 4]),
+        (unsent(1, 2, 3), replace(ANY, max_use="1"), [4]),
+        (unsent(1, 2), replace(ANY, keep_free="900150"), [3, 4]),
+        (unsent(1, 2, 3, 4), replace(ANY, keep_free="900150"), [1, 2]),
+        (unsent(1, 2, 3, 4), replace(ANY, keep=1, keep_free="900150"), [1, 2]),
+        (unsent(3), replace(ANY, keep=1, keep_free="91%"), [1, 2, 4, 3]),
+    ],
+)
+def test_what_is_yet_to_be_sent_goes_for_want_of_room_alone(
+    dumps: list[Dump], rules: Retention, removed: list[int]
+) -> None:
+    assert days(dumps, rules) == removed
