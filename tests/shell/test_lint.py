@@ -12,10 +12,10 @@ from tests.shell.machine import REPO, SHELLS
 
 PARTS = sorted(str(path.relative_to(REPO)) for path in (REPO / "hooks/save").glob("*.sh"))
 POSIX = [*PARTS, "hooks/kdump", "hooks/kdump-init", "hooks/kdump-save", "hooks/alpm/kdump-pkg", "hooks/dracut/kdump.sh",
-         "hooks/dracut/kdump-root.sh"]  # fmt: skip
+         "hooks/dracut/kdump-root.sh", "hooks/notify"]  # fmt: skip
 BASH = ["install/kdump", "install/sd-kdump", "hooks/dracut/module-setup.sh"]
 RUN_DIRECTLY = ["hooks/kdump-init", "hooks/kdump-save", "hooks/alpm/kdump-pkg", "hooks/dracut/kdump.sh",
-                "hooks/dracut/kdump-root.sh", "hooks/dracut/module-setup.sh"]  # fmt: skip
+                "hooks/dracut/kdump-root.sh", "hooks/dracut/module-setup.sh", "hooks/notify"]  # fmt: skip
 UNITS = sorted((REPO / "systemd").glob("*.service"))
 
 

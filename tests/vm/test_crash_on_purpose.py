@@ -2,7 +2,7 @@
 
 Nothing of the rehearsal is in here: the load is done by kdump.service in the booted system. A boot takes a minute and
 more, so two have to do: the first one is set up, gives memory back and is crashed by `kdump-pkg test`; the second one
-sees what became of that, takes the setup back and crashes with `capture = system`.
+reports what became of that, takes the setup back and crashes with `capture = system`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ from typing import Any
 
 import pytest
 
-from tests.lab import packages, vm
+from kdump_pkg.plan.announcement import MESSAGE_ID
+from tests.lab import debuggers, packages, vm
+from tests.lab.common import run
 from tests.lab.root import ROOT_UUID, ArchRoot, default_generator, open_root
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(2700)]
 
 REPO = Path(__file__).resolve().parents[2]
 SERIES: packages.Series = "7.2"
 MIB = 1 << 20
 RESERVED = 256
 PARTS = {"capture-dmesg.txt", "dmesg.txt", "meta", "save.log", "vmcore"}
+REPORTED = {"report.json", "report.sums", "report.txt"}
+OLD = tuple(f"2026-01-0{day}T00-00-00Z-0-old" for day in range(1, 6))
+"""Dumps that were there before, of which one is too many with the new one."""
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 # A file system that isn't there: local-fs.target fails, and emergency.target wants the machine for itself.
 MISSING = "UUID=00000000-1111-2222-3333-444444444444 /missing ext4 defaults,x-systemd.device-timeout=5 0 2"
@@ -79,7 +84,24 @@ first() {
     step test sh -c 'echo crash | kdump-pkg test'
     poweroff -f
 }
+# What systemd says of a boot it says when that is over.
 second() {
+    systemd-run --quiet --collect --unit=later /usr/local/bin/at-boot later
+}
+later() {
+    while [ "$(systemctl is-system-running)" = starting ]; do sleep 1; done
+    step chain systemd-analyze --no-pager critical-chain multi-user.target
+    step reached systemctl show --value -p ActiveEnterTimestampMonotonic multi-user.target
+    step started systemctl show --value -p ExecMainStartTimestampMonotonic kdump-pkg-collect.service
+    step collected systemctl show -p Result kdump-pkg-collect.service
+    step unit journalctl --no-pager -o cat -u kdump-pkg-collect.service
+    step entry journalctl --no-pager -o json MESSAGE_ID=MESSAGE
+    step explained journalctl --no-pager -x MESSAGE_ID=MESSAGE
+    step notice cat /run/kdump-pkg/notice
+    step list kdump-pkg list --json
+    step report kdump-pkg report NEWEST
+    step facts kdump-pkg report NEWEST --json
+    step verify kdump-pkg verify NEWEST
     step after kdump-pkg status --json
     step undo kdump-pkg setup --undo --yes
     keep undone
@@ -90,8 +112,8 @@ second() {
     sync
     echo c >/proc/sysrq-trigger
 }
-when=first
-[ ! -e /root/seen ] || when=second
+when=${1:-first}
+[ -n "$1" ] || [ ! -e /root/seen ] || when=second
 "$when" 2>&1 | cat >/dev/ttyS0
 """
 
@@ -123,10 +145,11 @@ class Guest:
             initrd=self._initrd,
             append=f"{append} systemd.show_status=no",
             disk=self.disk,
-            timeout=800,
+            timeout=1200,
         )
         self.console = done.console
         self.steps = steps(done.console)
+        self.disk.with_name("console").write_text(done.console)  # to look at, where something failed
         assert not done.timed_out, self.console[-6000:]
 
     def said(self, name: str, code: int | None = 0) -> str:
@@ -147,7 +170,19 @@ class Guest:
         return defaults, config
 
     def dumps(self) -> list[str]:
-        return vm.list_dir(self.disk, "/var/crash")
+        """Those of this machine's crashes."""
+        return [name for name in vm.list_dir(self.disk, "/var/crash") if name not in OLD]
+
+    def add_old_dumps(self) -> None:
+        """While the machine is off: what a capture finds, it prunes itself."""
+        lines = []
+        meta = self.disk.with_name("meta")
+        meta.write_text("format=1\nresult=complete\n")
+        for name in OLD:
+            lines += [f"mkdir /var/crash/{name}", f"write {meta} /var/crash/{name}/meta"]
+        commands = self.disk.with_name("commands")
+        commands.write_text("\n".join(lines) + "\n")
+        run(["debugfs", "-w", "-f", commands, self.disk])
 
     def check_dump(self, name: str, parts: set[str]) -> None:
         """A whole one, of this kernel, with the panic's own words in it."""
@@ -183,11 +218,15 @@ def install(root: ArchRoot) -> None:
     for script in (root.path / "etc/grub.d").iterdir():
         if script.name not in GRUB_SCRIPTS:
             script.unlink()
-    root.run_at_boot(SCRIPT.replace("MISSING", MISSING).replace("RESERVED", str(RESERVED)))
+    root.run(["journalctl", "--update-catalog"])  # by a hook of systemd's on Arch
+    at_boot = (
+        SCRIPT.replace("MISSING", MISSING).replace("RESERVED", str(RESERVED)).replace("=MESSAGE", f"={MESSAGE_ID}")
+    )
+    root.run_at_boot(at_boot.replace("NEWEST", f"$(ls -d /var/crash/*{packages.release(SERIES)} | sed 's|.*/||')"))
 
 
 def test_set_up_crashed_on_purpose_saved_and_undone(tmp_path: Path) -> None:
-    with open_root(generator=default_generator()) as root:
+    with open_root(generator=default_generator(), above=[debuggers.tools()]) as root:
         install(root)
         guest = Guest(root, tmp_path)
         guest.boot()
@@ -195,7 +234,10 @@ def test_set_up_crashed_on_purpose_saved_and_undone(tmp_path: Path) -> None:
         check_grub(guest)
         check_shrink(guest)
         identity = check_crash(guest)
+        guest.add_old_dumps()
         guest.boot()
+        check_collected(guest)
+        check_reported(guest)
         check_seen_afterwards(guest, identity)
         check_undone(guest)
         check_system(guest)
@@ -263,6 +305,51 @@ def check_seen_afterwards(guest: Guest, identity: str) -> None:
     assert identity in test["text"], test
     assert re.search(r"saved, in \d+ s", test["text"]), test
     assert test["evidence"] == f"/var/crash/{guest.dumps()[0]}"
+
+
+def check_collected(guest: Guest) -> None:
+    """The journal has the entry and explains it, the rules were applied, and multi-user.target didn't wait for it."""
+    name = guest.dumps()[0]
+    print(guest.said("unit"))  # noqa: T201 - for -s
+    assert "Result=success" in guest.said("collected")
+    lines = [json.loads(line) for line in guest.said("entry").splitlines() if line.startswith("{")]
+    (entry,) = (one for one in lines if one["KDUMP_DUMP"] == name)
+    assert entry["PRIORITY"] == "2"
+    assert entry["KDUMP_RELEASE"] == guest.release
+    assert entry["KDUMP_KIND"] == "sysrq"
+    assert entry["KDUMP_STATE"] == "complete"
+    assert len(entry["KDUMP_SIGNATURE"]) == 16
+    assert entry["_SYSTEMD_UNIT"] == "kdump-pkg-collect.service"
+    assert guest.release in entry["MESSAGE"]
+    explained = guest.said("explained")
+    assert f"kdump-pkg report {name}" in explained, explained
+    assert f"kdump-pkg debug {name}" in explained, explained
+    assert "KDUMP_" not in explained, explained
+    assert guest.said("notice").splitlines()[0] == name
+    chain = guest.said("chain")
+    assert "multi-user.target @" in chain, chain
+    assert "kdump-pkg-collect" not in chain, chain
+    assert int(guest.said("reached")) < int(guest.said("started"))
+    pruned = re.findall(r"removing the dump /var/crash/(\S+)", guest.said("unit"))
+    assert pruned == [OLD[0]], "one too many"
+
+
+def check_reported(guest: Guest) -> None:
+    """The catalogue has it, the report names the cause, and the memory was read: by makedumpfile, and task by task."""
+    name = guest.dumps()[0]
+    listed = guest.said("list")
+    assert name in listed, listed
+    assert "sysrq" in guest.said("report").lower(), guest.said("report")
+    facts = guest.json("facts")
+    checks = {check["name"]: check for check in facts["verification"]["checks"]}
+    assert set(checks) == {"sums", "structure", "log", "kernel", "tasks"}
+    assert all(check["state"] == "ok" for check in checks.values()), checks
+    assert facts["vmcore"]["tasks"] > 40, facts["vmcore"]
+    (running,) = facts["vmcore"]["running"]
+    assert {"sysrq_handle_crash", "write_sysrq_trigger", "vfs_write"} <= set(running["trace"]), running
+    assert dict(facts["vmcore"]["memory"])["MemTotal"] > 1 << 18
+    assert "tasks can be read" in guest.said("verify")
+    assert set(vm.list_dir(guest.disk, f"/var/crash/{name}")) == PARTS | REPORTED
 
 
 def check_undone(guest: Guest) -> None:
