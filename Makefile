@@ -1,14 +1,14 @@
 # `make test` and `make demo` make their own machine; see CONTRIBUTING.md.
-.PHONY: test test-fast demo bench matrix least lint
+.PHONY: test test-fast demo bench matrix least crashes lint
 .DEFAULT_GOAL := test
 
 PYTHON := .venv/bin/python
-SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/alpm/kdump-pkg hooks/dracut/*.sh hooks/save/*.sh install/*) tests/lab/provision .ci/run
+SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/notify hooks/alpm/kdump-pkg hooks/dracut/*.sh hooks/save/*.sh install/*) tests/lab/provision .ci/run
 
 test:
 	tests/lab/provision
 	$(PYTHON) -m pytest -n 2 tests/unit tests/shell
-	$(PYTHON) -m pytest -n 2 --dist worksteal tests/pacman tests/vm
+	$(PYTHON) -m pytest -n 2 --dist worksteal tests/upload tests/pacman tests/vm
 
 test-fast:
 	tests/lab/provision --venv
@@ -34,6 +34,12 @@ LEAST := build/least.md
 least:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.least --output $(LEAST)
+
+# Real kernels, crashed in every way there is; their logs, as tests/reports keeps them: half an hour.
+CRASHES := build/crashes
+crashes:
+	tests/lab/provision
+	$(PYTHON) -m tests.lab.crashes --output $(CRASHES)
 
 lint:
 	tests/lab/provision --venv

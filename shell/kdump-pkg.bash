@@ -21,7 +21,7 @@ _kdump_pkg() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --identity | --output)
+        --identity | --output | --html)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
@@ -31,10 +31,17 @@ _kdump_pkg() {
             mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$current")
             return
             ;;
-        --memory | --crashkernel | --timeout) return ;;
+        --tool)
+            mapfile -t COMPREPLY < <(compgen -W 'crash drgn' -- "$current")
+            return
+            ;;
+        --memory | --crashkernel | --timeout | --command) return ;;
     esac
     case $verb in
-        '') candidates='status rebuild load unload setup estimate rehearse test prune collect decrypt --help --version' ;;
+        '')
+            candidates='status rebuild load unload setup estimate rehearse test list info report debug verify export pin
+                unpin remove prune collect decrypt upload --help --version'
+            ;;
         status | collect) candidates='--help --debug --root --json' ;;
         rebuild) candidates='--help --debug --root --json --dry-run --force' ;;
         load) candidates='--help --debug --unlock' ;;
@@ -45,6 +52,13 @@ _kdump_pkg() {
         estimate) candidates='--help --debug --root --json --measure --shrink' ;;
         rehearse) candidates='--help --debug --root --json --memory --crashkernel --timeout --passphrase --keep' ;;
         prune) candidates='--help --debug --root --json --dry-run' ;;
+        list | info | verify) candidates='--help --debug --root --json' ;;
+        report) candidates='--help --debug --root --json --html' ;;
+        debug) candidates='--help --debug --tool --command --force --prepare' ;;
+        export) candidates='--help --debug --debug-kernel' ;;
+        pin | unpin) candidates='--help --debug' ;;
+        remove) candidates='--help --debug --yes' ;;
+        upload) candidates='--help --debug --json --dry-run' ;;
         decrypt)
             candidates='--help --debug --identity --output'
             if [[ $current != -* ]]; then # the directory of a dump
@@ -54,6 +68,12 @@ _kdump_pkg() {
             fi
             ;;
         *) return ;;
+    esac
+    case $verb:$current in
+        *:-*) ;;
+        list:* | info:* | report:* | debug:* | verify:* | export:* | pin:* | unpin:* | remove:*)
+            candidates=$(ls /var/crash 2>/dev/null) # what a user may not see isn't offered
+            ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$current")
 }

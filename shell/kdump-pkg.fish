@@ -1,15 +1,23 @@
 # fish completion of kdump-pkg
 
-set -l verbs status rebuild load unload setup estimate rehearse test prune collect decrypt
+set -l verbs status rebuild load unload setup estimate rehearse test list info report debug verify export pin unpin \
+    remove prune collect decrypt upload
 set -l no_verb "not __fish_seen_subcommand_from $verbs"
 set -l any_verb "__fish_seen_subcommand_from $verbs"
-set -l with_root '__fish_seen_subcommand_from status rebuild setup estimate rehearse prune collect'
+set -l with_root '__fish_seen_subcommand_from status rebuild setup estimate rehearse list info report verify prune collect'
+set -l with_json '__fish_seen_subcommand_from status rebuild setup estimate rehearse list info report verify prune collect upload'
+set -l with_dump '__fish_seen_subcommand_from list info report debug verify export pin unpin remove'
 set -l rebuild '__fish_seen_subcommand_from rebuild'
 set -l load '__fish_seen_subcommand_from load'
 set -l setup '__fish_seen_subcommand_from setup'
 set -l estimate '__fish_seen_subcommand_from estimate'
 set -l rehearse '__fish_seen_subcommand_from rehearse'
 set -l prune '__fish_seen_subcommand_from prune'
+set -l report '__fish_seen_subcommand_from report'
+set -l debug '__fish_seen_subcommand_from debug'
+set -l export '__fish_seen_subcommand_from export'
+set -l remove '__fish_seen_subcommand_from remove'
+set -l upload '__fish_seen_subcommand_from upload'
 set -l decrypt '__fish_seen_subcommand_from decrypt'
 
 complete -c kdump-pkg -f
@@ -24,13 +32,23 @@ complete -c kdump-pkg -n $no_verb -a setup -d 'reserve memory in the boot loader
 complete -c kdump-pkg -n $no_verb -a estimate -d 'say how much memory to reserve, and why'
 complete -c kdump-pkg -n $no_verb -a rehearse -d 'crash kernel, image and command line in a virtual machine'
 complete -c kdump-pkg -n $no_verb -a test -d 'crash this machine on purpose, to see that it is saved'
+complete -c kdump-pkg -n $no_verb -a list -d 'list the dumps: when, which kernel, what happened, how much of it was saved'
+complete -c kdump-pkg -n $no_verb -a info -d 'show all that is known of a dump'
+complete -c kdump-pkg -n $no_verb -a report -d 'say what happened, why, and what to do next'
+complete -c kdump-pkg -n $no_verb -a debug -d 'open a dump in crash or drgn, with the kernel and modules that belong to it'
+complete -c kdump-pkg -n $no_verb -a verify -d 'check whether a dump is whole and can be read'
+complete -c kdump-pkg -n $no_verb -a export -d 'write a dump and its report into one archive, to hand to somebody'
+complete -c kdump-pkg -n $no_verb -a pin -d 'keep a dump, whatever the rules say'
+complete -c kdump-pkg -n $no_verb -a unpin -d 'leave a dump to the rules again'
+complete -c kdump-pkg -n $no_verb -a remove -d 'remove a dump'
 complete -c kdump-pkg -n $no_verb -a prune -d 'remove dumps by the rules of the configuration'
-complete -c kdump-pkg -n $no_verb -a collect -d 'gather what a failed capture left behind, then prune'
+complete -c kdump-pkg -n $no_verb -a collect -d 'report what the last crash left behind, then prune'
 complete -c kdump-pkg -n $no_verb -a decrypt -d 'make readable files of an encrypted dump'
+complete -c kdump-pkg -n $no_verb -a upload -d 'send new dumps and reports to where the configuration says'
 
 complete -c kdump-pkg -n $any_verb -l debug -d 'show where an error comes from'
 complete -c kdump-pkg -n $with_root -l root -x -a '(__fish_complete_directories)' -d 'work on the system below a directory'
-complete -c kdump-pkg -n $with_root -l json -d 'print JSON'
+complete -c kdump-pkg -n $with_json -l json -d 'print JSON'
 complete -c kdump-pkg -n $rebuild -l dry-run -d 'print what would be done, and why'
 complete -c kdump-pkg -n $rebuild -l force -d 'rebuild and load what is current, too'
 complete -c kdump-pkg -n $load -l unlock -d 'ask for the passphrases of encrypted targets'
@@ -43,6 +61,15 @@ complete -c kdump-pkg -n $setup -l crashkernel -x -d 'reserve so much, whatever 
 complete -c kdump-pkg -n $setup -l panic-on-hang -d 'let an oops or a hang become a panic, which is saved'
 complete -c kdump-pkg -n $estimate -l measure -d 'find the smallest that captures, by rehearsing'
 complete -c kdump-pkg -n $estimate -l shrink -d 'give back now what is reserved in excess'
+complete -c kdump-pkg -n $with_dump -a '(ls /var/crash 2>/dev/null)' -d dump
+complete -c kdump-pkg -n $report -l html -r -F -d 'write the report as a page'
+complete -c kdump-pkg -n $debug -l tool -x -a 'crash drgn' -d 'what to open it with'
+complete -c kdump-pkg -n $debug -l command -x -d 'run this command of the tool and no prompt'
+complete -c kdump-pkg -n $debug -l force -d 'try even with a kernel that is not the one that crashed'
+complete -c kdump-pkg -n $debug -l prepare -d 'make the vmlinux, print its path, and open nothing'
+complete -c kdump-pkg -n $export -l debug-kernel -d 'put the vmlinux that opens the dump into it, too'
+complete -c kdump-pkg -n $remove -l yes -d 'don\'t ask'
+complete -c kdump-pkg -n $upload -l dry-run -d 'print what would be sent, and where to'
 complete -c kdump-pkg -n $prune -l dry-run -d 'print what would be done, and why'
 complete -c kdump-pkg -n $decrypt -l identity -r -F -d 'private key'
 complete -c kdump-pkg -n $decrypt -l output -r -F -d 'write the vmcore to a file, and nothing else'

@@ -47,7 +47,7 @@ def pytest_runtest_protocol() -> Iterator[None]:
 def guard(request: pytest.FixtureRequest) -> Iterator[Guard | None]:
     """Fails a test that starts a program, or writes anything outside of its temporary directory."""
     node = request.node
-    if node.get_closest_marker("pacman") or node.get_closest_marker("vm"):
+    if any(node.get_closest_marker(name) for name in ("pacman", "vm", "stores")):
         yield None
         return
     spawns = node.get_closest_marker("spawns") is not None

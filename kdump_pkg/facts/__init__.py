@@ -12,7 +12,7 @@ from kdump_pkg.facts.alpm import Packages, open_packages
 from kdump_pkg.model import Config, Facts
 
 PROGRAMS = ("mdadm", "cryptsetup", "lvm", "btrfs", "age", "findfs")
-TOOLS = ("makedumpfile", "kexec-tools", "mkinitcpio", "dracut", "busybox", "mkinitcpio-busybox")
+TOOLS = ("makedumpfile", "kexec-tools", "mkinitcpio", "dracut", "busybox", "mkinitcpio-busybox", "crash", "drgn")
 
 
 def collect(ctx: Context, config: Config) -> Facts:

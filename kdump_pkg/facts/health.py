@@ -10,10 +10,12 @@ from dataclasses import replace
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import dumps
+from kdump_pkg.facts.debuggers import read_debuggers
 from kdump_pkg.facts.kconfig import read_kconfig
 from kdump_pkg.facts.records import read_rehearsed, read_test
 from kdump_pkg.facts.results import read_result
 from kdump_pkg.facts.surroundings import read_loaders, read_surroundings
+from kdump_pkg.facts.upload import read_record
 from kdump_pkg.model import Config, Facts, Space
 from kdump_pkg.model.bootloader import Loader, Result, ResultLine, Surroundings
 from kdump_pkg.model.health import Health, LastDump
@@ -39,7 +41,10 @@ def read_health(ctx: Context, config: Config, facts: Facts) -> Health:
         test=read_test(ctx),
         last_dump=_last_dump(ctx, config, facts),
         spaces=_spaces(ctx, config, facts),
+        debuggers=read_debuggers(ctx, facts.tools),
     )
+    if config.upload.remote:
+        health = replace(health, dumps=_dumps(ctx, config, facts), uploads=read_record(ctx))
     return health if facts.boot.confined else _of_this_boot(ctx, facts, health)
 
 
@@ -88,6 +93,11 @@ def _last_dump(ctx: Context, config: Config, facts: Facts) -> LastDump | None:
     places = dumps.places(ctx, config, facts.targets)
     found = [newest for place in places if (newest := dumps.read_newest(ctx, place.directory)) is not None]
     return max(found, key=lambda one: one.time, default=None)
+
+
+def _dumps(ctx: Context, config: Config, facts: Facts) -> tuple[str, ...]:
+    homes = [place.directory for place in dumps.places(ctx, config, facts.targets)]
+    return tuple(f"{home.rstrip('/')}/{dump.name}" for home in homes for dump in dumps.read_dumps(ctx, home))
 
 
 def _spaces(ctx: Context, config: Config, facts: Facts) -> dict[str, Space]:

@@ -117,7 +117,7 @@ def test_zsh_completes_verbs() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_zsh_completes_flags(verb: str) -> None:
     specs = _zsh("argument", verb)
-    found = {match[1]: spec for spec in specs if (match := re.search(r"(?:^|\))(--[a-z-]+)", spec))}
+    found = {match[1]: spec for spec in specs if (match := re.search(r"(?:^\*?|\))(--[a-z-]+)", spec))}
     parser = verbs()[verb]
     assert set(found) == flags(parser)
     for action in (a for a in parser._actions if a.option_strings):

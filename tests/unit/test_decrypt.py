@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kdump_pkg import cli, config, dumps, fs
+from kdump_pkg import catalogue, cli, config, fs
 from kdump_pkg.apply import decrypt as opening
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
@@ -348,6 +348,11 @@ def several(ctx: Context, root: Path, monkeypatch: pytest.MonkeyPatch) -> Contex
     return ctx
 
 
+def find(ctx: Context, match: str | None) -> str:
+    """The path of the one that `decrypt` takes."""
+    return catalogue.find(ctx, config.load(ctx), match, sole=True, encrypted=True).path
+
+
 @pytest.mark.parametrize(
     ("match", "name"),
     [
@@ -359,32 +364,59 @@ def several(ctx: Context, root: Path, monkeypatch: pytest.MonkeyPatch) -> Contex
     ],
 )
 def test_which_dump(several: Context, match: str | None, name: str) -> None:
-    assert dumps.find(several, match) == several.root / "var/crash" / name
+    assert find(several, match) == f"/var/crash/{name}"
 
 
-@pytest.mark.parametrize("path", ["/x/y", "./x", "x/", ".", ".."])
-def test_a_path(several: Context, path: str) -> None:
-    assert dumps.find(several, path) == Path(path)
+@pytest.mark.parametrize("path", ["x/y", "./x", "x/", ".", ".."])
+def test_a_path(case: Case, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """As the shell means it, also of a directory that nothing but the files tell of."""
+    here = case.home.parent / "copied"
+    (case.home).rename(here)
+    (here / "meta").unlink()
+    (here / "x").mkdir()
+    (here / "x/y").symlink_to(here)
+    for name in ("dmesg.txt.age", "vmcore.age"):
+        (here / "x" / name).symlink_to(here / name)
+    monkeypatch.chdir(here / ("x" if path == ".." else "."))
+    expected = {"x/y": "copied/x/y", ".": "copied", "..": "copied"}.get(path)
+    argv = ["decrypt", path, "--identity", os.fspath(case.key)]
+    assert cli.main(argv) == (0 if expected else 1)  # links are no files of a dump
+    assert (here / "vmcore").exists() is (expected is not None)
 
 
 @pytest.mark.parametrize(
     ("match", "words"),
     [
-        ("2026-11-2", "4 dumps begin with 2026-11-2: .* …; say more of it"),
-        ("2025", "no dump whose name begins with 2025"),
-        ("vmcore", "no dump whose name begins with vmcore"),
+        ("2026-11-2", "4 dumps match 2026-11-2: .* …; say more of it"),
+        ("2025", "no dump matches 2025"),
+        ("vmcore", "no dump matches vmcore"),
     ],
 )
 def test_no_single_dump(several: Context, match: str, words: str) -> None:
     with pytest.raises(KdumpError, match=words):
-        dumps.find(several, match)
+        find(several, match)
 
 
 def test_none_is_encrypted(several: Context) -> None:
     for path in (several.root / "var/crash").glob("*/vmcore.age"):
         path.unlink()
-    with pytest.raises(KdumpError, match="no encrypted dump on the targets"):
-        dumps.find(several, None)
+    with pytest.raises(KdumpError, match="no encrypted dumps"):
+        find(several, None)
+
+
+def test_what_was_decrypted_beside_is_not_the_newest_encrypted(several: Context) -> None:
+    make_tree(several.root, {"/var/crash/2026-11-22T00-00-00Z-6.12.1/vmcore": "x"})
+    assert find(several, None) == "/var/crash/2026-11-21T00-00-00Z-6.12.1"
+
+
+def test_one_file_alone(case: Case, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (case.home / "vmcore.age").rename(alone / "core.age")
+    (case.home / "dmesg.txt.age").rename(alone / "log.age")
+    assert cli.main(["decrypt", os.fspath(alone / "core.age"), "--identity", os.fspath(case.key)]) == 0
+    assert (alone / "core").read_bytes() == case.core
+    assert not (alone / "log").exists()
 
 
 def test_a_path_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from kdump_pkg.context import Context
 from kdump_pkg.model import (
     Config,
 )
-from kdump_pkg.options import OPTIONS, TARGET, TARGET_OPTIONS, Option
+from kdump_pkg.options import OPTIONS, TARGET, TARGET_OPTIONS, UPLOAD_OPTIONS, Option
 from tests import docs
 from tests.docs import flags, verbs
 from tests.tools import tool
@@ -56,6 +56,8 @@ def test_option_list_of_the_manual_is_made_from_the_options() -> None:
     assert list(entries(section(CONF_MANUAL, "OPTIONS"))) == [option.name for option in OPTIONS]
     keys = section(CONF_MANUAL, "TARGETS").partition("Keys of a section")[2].partition(".SS ")[0]
     assert list(entries(keys)) == [option.name for option in TARGET_OPTIONS]
+    keys = section(CONF_MANUAL, "UPLOAD").partition("Keys of the section")[2].partition(".SS ")[0]
+    assert list(entries(keys)) == [option.name for option in UPLOAD_OPTIONS]
 
 
 def test_targets_of_the_manual_are_the_ones_that_are_taken() -> None:

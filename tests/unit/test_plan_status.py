@@ -21,6 +21,8 @@ from kdump_pkg.model.bootloader import (
     TextFile,
 )
 from kdump_pkg.model.health import CrashTest, Health, LastDump, Rehearsed
+from kdump_pkg.model.upload import Failure, Record, Sent
+from kdump_pkg.model.wishes import UploadWish
 from kdump_pkg.plan.level import beyond
 from kdump_pkg.plan.rebuild import plan_rebuild
 from kdump_pkg.plan.status import Status, bad_config_status, plan_status
@@ -80,6 +82,7 @@ FIT = Health(
     last_dump=LastDump(f"/var/crash/2026-11-23T07-46-54Z-{RELEASE}", NOON, RELEASE, "complete", 42),
     test=CrashTest("c0ffee00", "a007", NOON, RELEASE, "saved", "/var/crash/x", 42),
     spaces={"root": Space(100 << 20, 60 << 20)},
+    debuggers={"crash": "9.0.2-1", "drgn": "0.3.0-1"},
 )
 """A machine on which all was tried, and all went well."""
 
@@ -102,8 +105,8 @@ def test_armed() -> None:
     assert {(f.part, f.state) for f in found.findings if f.state != "ok"} == set()
     assert [f.part for f in found.findings] == [
         "boot loader", "kernel configuration", "reservation", "loading", "capture kernel", "target", "configuration",
-        "preset", "image", "dump level", "debug kernel", "load", "kdump.service", "panic", "sysrq", "rehearsal",
-        "last crash", "crash test",
+        "preset", "image", "dump level", "debug kernel", "load", "kdump.service", "panic", "sysrq", "debuggers",
+        "rehearsal", "last crash", "crash test",
     ]  # fmt: skip
     assert all(f.remedy is None for f in found.findings)
 
@@ -186,6 +189,7 @@ KNOWN = replace(
     kernels=(kernel(init_size=60 * MIB),),
 )
 UNREHEARSED = replace(FIT, rehearsed=None)
+NEWEST = facts(kernels=(kernel("7.2.0"),), boot=replace(BOOT, running="7.2.0"))
 
 FAILURES: dict[str, tuple[Facts, Health, str, str, str, str]] = {
     # name: facts, health, part, state, text, remedy
@@ -470,6 +474,26 @@ FAILURES: dict[str, tuple[Facts, Health, str, str, str, str]] = {
         ),
         "crash test", "note", "lost", "",
     ),
+    "no debugger": (
+        GOOD, replace(FIT, debuggers={}), "debuggers", "note", "neither crash nor drgn is installed", "pacman -S crash"
+    ),
+    "no debugger for a new kernel": (
+        NEWEST, replace(FIT, debuggers={}), "debuggers", "note", "neither crash nor drgn", "pacman -S drgn"
+    ),
+    "a debugger that is too old": (
+        NEWEST, replace(FIT, debuggers={"crash": "9.0.2-1"}), "debuggers", "note",
+        "crash 9.0.2 can't open dumps of Linux 7.1 and later", "pacman -S drgn",
+    ),
+    "one debugger of two": (
+        NEWEST, FIT, "debuggers", "ok", "open what is saved; but crash 9.0.2 can't open dumps of Linux 7.1", "",
+    ),
+    "a debugger that doesn't say its version": (
+        NEWEST, replace(FIT, debuggers={"crash": ""}), "debuggers", "ok", "crash opens what is saved", "",
+    ),
+    "a debugger too old for one of two kernels": (
+        facts(kernels=(kernel(), kernel("7.2.0")), boot=BOOT), replace(FIT, debuggers={"crash": "9.0.2-1"}),
+        "debuggers", "note", "can't open dumps of Linux 7.1 and later", "pacman -S drgn",
+    ),
 }  # fmt: skip
 
 
@@ -681,3 +705,27 @@ def test_what_the_user_wrote_does_nothing_to_the_terminal() -> None:
     said = finding(replace(GOOD, derived=edited), "configuration").text
     assert "-# \\x1b[2J" in said
     assert "\x1b" not in said
+
+
+ARRIVED = Sent("crashes:b", "host/unknown/one", "/d/one", {}, "reports")
+WANTED = replace(DEFAULTS, upload=UploadWish("crashes:b"))
+
+
+@pytest.mark.parametrize(
+    ("health", "state", "text", "remedy"),
+    [
+        (replace(FIT, dumps=("/d/one",), uploads=Record({"one": ARRIVED})), "ok", "all of 1 dumps have arrived", None),
+        (
+            replace(FIT, dumps=("/d/one", "/d/two"), uploads=Record({"one": ARRIVED})), "note",
+            "1 of 2 dumps have not arrived yet", "kdump-pkg upload",
+        ),
+        (
+            replace(FIT, dumps=("/d/two",), uploads=Record(failure=Failure(NOON, "no such bucket", "make it"))), "note",
+            "1 of 1 dumps have not arrived yet: no such bucket", "make it",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_sent(health: Health, state: str, text: str, remedy: str | None) -> None:
+    found = plan_status(WANTED, GOOD, plan_rebuild(WANTED, GOOD), health).findings
+    assert [(f.state, f.text, f.remedy) for f in found if f.part == "upload"] == [(state, text, remedy)]
+    assert not [f for f in status(GOOD, health=health).findings if f.part == "upload"]  # nothing is wanted there

@@ -85,6 +85,7 @@ SEEN = replace(
     rehearsed=None,
     last_dump=LastDump(f"/var/crash/2026-11-23T07-46-54Z-{RELEASE}", 1_795_420_014, RELEASE, "complete", 41),
     test=None,
+    debuggers={"crash": "9.0.2-1"},
 )
 """What `status` looks at besides, once all is done."""
 

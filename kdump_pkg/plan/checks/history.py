@@ -1,10 +1,11 @@
-"""What was tried, and what really happened: the last rehearsal, the last crash, the last crash on purpose."""
+"""What was tried, and what really happened: the last rehearsal, the last crash, one on purpose, what was sent away."""
 
 from __future__ import annotations
 
 from kdump_pkg.model import Finding, Trace
 from kdump_pkg.model.health import CrashTest, LastDump, Rehearsed
 from kdump_pkg.plan.checks import REHEARSE, Case, State, moment
+from kdump_pkg.plan.upload import unsent
 
 WORTH = {
     "complete": "saved", "partial": "saved in part", "dmesg": "saved, but only its log",
@@ -15,7 +16,7 @@ KEPT = f"{REHEARSE} --keep DIR, and read the console log in it"
 
 
 def check(case: Case) -> list[Finding]:
-    return [_rehearsal(case), *_crash(case), *_test(case)]
+    return [_rehearsal(case), *_crash(case), *_test(case), *_upload(case)]
 
 
 def seconds(case: Case) -> float | None:
@@ -88,6 +89,21 @@ def _disproved(case: Case, test: CrashTest) -> bool:
 
 def _saved_after(last: LastDump | None, test: CrashTest) -> bool:
     return last is not None and last.result == "complete" and last.time > test.time and last.path != test.dump
+
+
+def _upload(case: Case) -> list[Finding]:
+    """Nothing where nothing is to be sent; what failed last, as long as something waits."""
+    wish, record = case.config.upload, case.health.uploads
+    if not wish.remote or not case.health.privileged:
+        return []
+    waiting = len(unsent(wish, case.health.dumps, record))
+    if not waiting:
+        return [Finding("upload", "ok", f"all of {len(case.health.dumps)} dumps have arrived", evidence=wish.remote)]
+    text = f"{waiting} of {len(case.health.dumps)} dumps have not arrived yet"
+    if record.failure is None:
+        return [Finding("upload", "note", text, "kdump-pkg upload", wish.remote)]
+    remedy = record.failure.hint or "kdump-pkg upload"
+    return [Finding("upload", "note", f"{text}: {record.failure.text}", remedy, wish.remote)]
 
 
 def _seconds(value: float | None) -> str:

@@ -1,110 +1,30 @@
-"""The verbs a user types, and the one place where errors become lines and exit codes."""
+"""The verbs about this machine: whether it is armed, what arms it, what tries it."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from kdump_pkg import __version__, reconcile, ui
 from kdump_pkg import config as configuration
+from kdump_pkg import reconcile, ui
 from kdump_pkg.apply import Reporter, describe
+from kdump_pkg.cli.verb import Verb, need_root, with_json, with_root
 from kdump_pkg.context import Context
-from kdump_pkg.errors import ConfigError, KdumpError, missing_module
+from kdump_pkg.errors import ConfigError, KdumpError
 from kdump_pkg.model import Finding, Plan
 from kdump_pkg.model.wishes import LoaderName
-from kdump_pkg.options import OPTIONS
 from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
 
 if TYPE_CHECKING:
     from kdump_pkg.plan.status import Status
 
 WIDTH = 120
-EXIT_CODES = {0: "done", 1: "failed", 2: "wrong usage", 3: "`status` found something to do"}
-
-
-@dataclass(frozen=True)
-class Verb:
-    name: str
-    help: str
-    run: Callable[[Context, argparse.Namespace], int]
-    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit code, see EXIT_CODES."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    try:
-        return int(args.verb.run(_context(args), args))
-    except KdumpError as error:
-        if args.debug:
-            traceback.print_exc()
-        ui.error(error.message, error.hint)
-    except ImportError as error:
-        if args.debug:
-            traceback.print_exc()
-        gone = missing_module(error)
-        ui.error(gone.message, gone.hint)
-    except KeyboardInterrupt:
-        ui.error("interrupted; what was there stays")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except OSError as error:
-        if args.debug:
-            traceback.print_exc()
-        ui.error(f"{error.filename or 'kdump-pkg'}: {error.strerror or error}")
-    return 1
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; manual page and completions are tested against it."""
-    codes = ", ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
-    parser = argparse.ArgumentParser(
-        prog="kdump-pkg", allow_abbrev=False, description="Keeps this machine ready to save a kernel crash.",
-        epilog=f"Exit codes: {codes}. Configuration: kdump-pkg.conf(5).",
-    )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"kdump-pkg {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in VERBS:
-        epilog = _options_help() if verb.name == "rebuild" else None
-        sub = verbs.add_parser(
-            verb.name, help=verb.help, description=verb.help, epilog=epilog, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        sub.set_defaults(verb=verb)
-        sub.add_argument("--debug", action="store_true", help="show where an error comes from")
-        verb.arguments(sub)
-    return parser
-
-
-def _options_help() -> str:
-    lines = [f"  {o.name} = {o.default or '(none)'}" for o in OPTIONS]
-    return "options of /etc/kdump-pkg.conf and their defaults:\n" + "\n".join(lines)
-
-
-def _context(args: argparse.Namespace) -> Context:
-    root = Path(getattr(args, "root", None) or "/").resolve()
-    if not root.is_dir():
-        raise KdumpError(f"{root}: not a directory", hint="--root takes the directory that holds the system")
-    return Context(root=root)
-
-
-def _root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", metavar="DIR", help="work on the system below DIR; nothing is loaded then")
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
-    _root(parser)
-    _json(parser)
+    with_root(parser)
+    with_json(parser)
 
 
 def _status(ctx: Context, args: argparse.Namespace) -> int:
@@ -143,8 +63,8 @@ def _told(finding: Finding, room: int) -> str:
 
 
 def _rebuild_arguments(parser: argparse.ArgumentParser) -> None:
-    _root(parser)
-    _json(parser)
+    with_root(parser)
+    with_json(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
     parser.add_argument("--force", action="store_true", help="rebuild and load what is current, too")
 
@@ -155,7 +75,7 @@ def _rebuild(ctx: Context, args: argparse.Namespace) -> int:
     if args.dry_run:
         plan = plan_rebuild(config, reconcile.read_facts(ctx, config), scope)
         return _show_plan(plan, as_json=args.json)
-    _need_root()
+    need_root()
     with ui.progress("rebuilding"), ui.only_data(args.json):
         report: Reporter = (lambda text: None) if args.json else ui.say
         outcome = reconcile.rebuild(ctx, config, scope, report, wait=reconcile.WAIT)
@@ -197,7 +117,7 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(ctx: Context, args: argparse.Namespace) -> int:
-    _need_root()
+    need_root()
     config = configuration.load(ctx)
     if args.unlock:
         reconcile.unlock(ctx, config, ui.ask)
@@ -205,13 +125,13 @@ def _load(ctx: Context, args: argparse.Namespace) -> int:
 
 
 def _unload(ctx: Context, args: argparse.Namespace) -> int:
-    _need_root()
+    need_root()
     return _conclude(reconcile.carry_out(ctx, lambda: reconcile.plan_unload(ctx), ui.say))
 
 
 def _rehearse_arguments(parser: argparse.ArgumentParser) -> None:
-    _root(parser)
-    _json(parser)
+    with_root(parser)
+    with_json(parser)
     parser.add_argument("--memory", type=int, default=1024, metavar="MIB", help="memory of the virtual machine (1024)")
     parser.add_argument("--crashkernel", default="256M", metavar="SIZE", help="reservation to try (256M)")
     parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="give up after so long (600)")
@@ -234,41 +154,9 @@ def _rehearse(ctx: Context, args: argparse.Namespace) -> int:
     return 0 if verdict.captured else 1
 
 
-def _prune_arguments(parser: argparse.ArgumentParser) -> None:
-    _root(parser)
-    _json(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
-
-
-def _prune(ctx: Context, args: argparse.Namespace) -> int:
-    from kdump_pkg import dumps
-
-    _need_root()  # even to look: nobody else can read the dumps
-    return dumps.prune(ctx, dry_run=args.dry_run, as_json=args.json)
-
-
-def _collect(ctx: Context, args: argparse.Namespace) -> int:
-    from kdump_pkg import dumps
-
-    _need_root()
-    return dumps.collect(ctx, as_json=args.json)
-
-
-def _decrypt_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dump", nargs="?", metavar="DUMP", help="its directory, or how its name begins (the newest)")
-    parser.add_argument("--identity", required=True, metavar="FILE", help="private key, as age takes it")
-    parser.add_argument("--output", metavar="FILE", help="write the vmcore to FILE, and nothing else")
-
-
-def _decrypt(ctx: Context, args: argparse.Namespace) -> int:
-    from kdump_pkg import dumps
-
-    return dumps.decrypt(ctx, args.dump, args.identity, args.output)
-
-
 def _setup_arguments(parser: argparse.ArgumentParser) -> None:
-    _root(parser)
-    _json(parser)
+    with_root(parser)
+    with_json(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, as a diff")
     parser.add_argument("--yes", action="store_true", help="don't ask")
     parser.add_argument("--undo", action="store_true", help="take back what setup has changed")
@@ -284,7 +172,7 @@ def _setup(ctx: Context, args: argparse.Namespace) -> int:
     from kdump_pkg import setup
 
     if not args.dry_run:
-        _need_root()
+        need_root()
     values = tuple((args.crashkernel or "").split())
     if args.crashkernel is not None and not values:
         raise KdumpError("--crashkernel is empty", hint="for example --crashkernel 192M")
@@ -293,8 +181,8 @@ def _setup(ctx: Context, args: argparse.Namespace) -> int:
 
 
 def _estimate_arguments(parser: argparse.ArgumentParser) -> None:
-    _root(parser)
-    _json(parser)
+    with_root(parser)
+    with_json(parser)
     parser.add_argument("--measure", action="store_true", help="find the smallest that captures, by rehearsing")
     parser.add_argument("--shrink", action="store_true", help="give back now what is reserved in excess, until reboot")
 
@@ -303,23 +191,18 @@ def _estimate(ctx: Context, args: argparse.Namespace) -> int:
     from kdump_pkg import estimate
 
     if args.shrink:
-        _need_root()
+        need_root()
     return estimate.estimate(ctx, measure=args.measure, shrink=args.shrink, as_json=args.json)
 
 
 def _test(ctx: Context, args: argparse.Namespace) -> int:
     from kdump_pkg import crash_test
 
-    _need_root()
+    need_root()
     return crash_test.crash(ctx)
 
 
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise KdumpError("only root can do this", hint="run it with sudo")
-
-
-VERBS: tuple[Verb, ...] = (
+VERBS = (
     Verb("status", "show whether a crash now would be saved, and what to do if not", _status, _status_arguments),
     Verb("rebuild", "make configuration, preset, image and load what they should be", _rebuild, _rebuild_arguments),
     Verb("load", "load the capture kernel", _load, _load_arguments),
@@ -328,7 +211,4 @@ VERBS: tuple[Verb, ...] = (
     Verb("estimate", "say how much memory to reserve, and why", _estimate, _estimate_arguments),
     Verb("rehearse", "crash kernel, image and command line in a virtual machine", _rehearse, _rehearse_arguments),
     Verb("test", "crash this machine on purpose, to see that it is saved", _test),
-    Verb("prune", "remove dumps by the rules of the configuration", _prune, _prune_arguments),
-    Verb("collect", "gather what a failed capture left behind, then prune", _collect, _status_arguments),
-    Verb("decrypt", "make readable files of an encrypted dump", _decrypt, _decrypt_arguments),
 )
