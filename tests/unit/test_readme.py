@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from kdump_pkg import __version__, cli, paths, reconcile
+from kdump_pkg import __version__, cli, debugging, paths, reconcile, verification
 from kdump_pkg import config as configuration
-from kdump_pkg.apply import images, kexec
+from kdump_pkg.apply import images, kexec, vmlinux
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
 from kdump_pkg.facts import health as health_facts
@@ -19,6 +19,7 @@ from kdump_pkg.facts.alpm import open_packages
 from kdump_pkg.facts.generator import read_system_images
 from kdump_pkg.facts.lookup import missing
 from kdump_pkg.facts.storage import read_targets
+from kdump_pkg.facts.upload import read_store
 from kdump_pkg.fs import lock
 from kdump_pkg.loaders import places
 from kdump_pkg.model import (
@@ -40,12 +41,16 @@ from kdump_pkg.model import (
     Trace,
 )
 from kdump_pkg.model.bootloader import Place, Result, ResultLine, Surroundings
-from kdump_pkg.model.health import CrashTest, LastDump, Rehearsed
+from kdump_pkg.model.dumps import CoreInfo, Entry, Vmcore
+from kdump_pkg.model.health import CrashTest, Health, LastDump, Rehearsed
+from kdump_pkg.model.wishes import UploadWish
 from kdump_pkg.options import OPTIONS
+from kdump_pkg.plan import readers
 from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
 from kdump_pkg.plan.reservation import Amount, Here, choose, lacking, plan_setup
 from kdump_pkg.plan.status import plan_status
 from tests import docs
+from tests.fakes import make_tree
 from tests.tools import tool
 from tests.unit.test_plan_status import FIT, OTHER, lines
 
@@ -286,6 +291,26 @@ def _uncertain() -> str:
 
 
 GRUB_CFG = Result("/boot/grub/grub.cfg", "grub.cfg")
+DUMP = Entry("2026-11-23T07-46-54Z-7.1.2", "/x/2026-11-23T07-46-54Z-7.1.2", "kdump-pkg", 0, "7.1.2", "dmesg only")
+
+
+def _damaged(ctx: Context) -> str:
+    make_tree(ctx.root, {f"{DUMP.path}/meta": "format=1\nrelease=7.1.2\nmakedumpfile=1.7.8\n"})
+    return verification._blame(ctx, DUMP, Vmcore("kdump", "x86_64", CoreInfo(), level=31))
+
+
+def _open_secrets(ctx: Context) -> str:
+    make_tree(ctx.root, {"/etc/kdump-pkg/rclone.conf": "[crashes]\n"})
+    return _error(lambda: read_store(ctx, UploadWish("crashes:b")))
+
+
+def _unsent(ctx: Context) -> str:
+    config, health = replace(Config(), upload=UploadWish("crashes:b")), Health(dumps=("/x/one",))
+    return next(
+        f.text for f in plan_status(config, FRESH, plan_rebuild(config, FRESH), health).findings if f.part == "upload"
+    )
+
+
 SPOKEN: dict[str, Callable[[Context], str]] = {
     "no reservation": lambda ctx: _obstacle(FRESH.boot),
     "too large": lambda ctx: _obstacle(replace(RESERVED, crash_size=0)),
@@ -325,6 +350,16 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
         plan_status(Config(), replace(FRESH, boot=Boot(confined="in a chroot")), plan_rebuild(Config(), FRESH)).verdict
     ),
     "busy": _locked,
+    "no debugger": lambda ctx: _finding(FRESH, "debuggers"),
+    "old crash": lambda ctx: readers.obstacle("crash", "9.0.2-1", "7.1.2-arch1-1"),
+    "damaged": _damaged,
+    "no vmlinux": lambda ctx: _error(lambda: vmlinux.ensure(ctx, RELEASE, "ab" * 20)),
+    "encrypted dump": lambda ctx: _error(
+        lambda: debugging._identify(ctx, replace(DUMP, vmcore="/x/vmcore.age"), force=False)
+    ),
+    "no vmcore": lambda ctx: _error(lambda: debugging._identify(ctx, DUMP, force=False)),
+    "rclone's keys": _open_secrets,
+    "not sent": _unsent,
     "not set up": lambda ctx: _fresh("boot loader", loaders=(lines("rw quiet"),)),
     "not rebooted": lambda ctx: _fresh("boot loader"),
     "typed at the menu": lambda ctx: _checked("boot loader", loaders=(lines("rw quiet"),)),
