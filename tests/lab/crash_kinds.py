@@ -72,7 +72,7 @@ CRASHES = (
     # who does not go on
     Crash("softlockup", f"{SOFT}die softlockup"),
     Crash("softlockups", f"{SOFT}die_on 2 softlockup &\ndie_on 1 softlockup", smp=2),
-    Crash("deadlock", f"{SOFT}die deadlock", smp=2),
+    Crash("deadlock", f"{SOFT}die_on 1 deadlock", smp=2),
     Crash("stall-task", f"{STALL}die stall_task"),
     Crash("stall-cpu", f"{STALL}die_on 2 stall_cpu", smp=2),
     Crash("hang", f"{HUNG}die hang"),

@@ -193,6 +193,15 @@ static noinline void lab_stall_cpu(void)
 	barrier();
 }
 
+/* A thread on the second CPU; the caller is to be on the first. */
+static noinline void lab_on_the_other(int (*function)(void *unused), const char *name)
+{
+	struct task_struct *thread = kthread_create_on_cpu(function, NULL, 1, name);
+
+	if (!IS_ERR(thread))
+		wake_up_process(thread);
+}
+
 static int lab_holds_lock(void *unused)
 {
 	spin_lock_irq(&lab_lock); /* so that the watchdog sees the one who waits */
@@ -203,7 +212,7 @@ static int lab_holds_lock(void *unused)
 
 static noinline void lab_deadlock(void)
 {
-	kthread_run(lab_holds_lock, NULL, "lab_holder");
+	lab_on_the_other(lab_holds_lock, "lab_holder/%u");
 	msleep(500);
 	spin_lock(&lab_lock);
 	lab_sum++;
@@ -333,10 +342,8 @@ static int lab_talk(void *unused)
 /* Somebody else's lines among ours. */
 static noinline void lab_noise(void)
 {
-	struct task_struct *thread = kthread_create_on_cpu(lab_talk, NULL, 1, "lab_noise/%u");
-
-	if (!IS_ERR(thread))
-		wake_up_process(thread);
+	lab_on_the_other(lab_talk, "lab_noise/%u");
+	barrier();
 }
 
 struct lab_way {
