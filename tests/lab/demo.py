@@ -1,7 +1,8 @@
-"""`make demo`: the main job on real parts, from `pacman -U` to the panic's own words in a saved dump."""
+"""`make demo`: the main job on real parts, from `pacman -U` to the report of a saved dump."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,16 +73,18 @@ def _rehearse(root: ArchRoot) -> int:
         argv = [sys.executable, "-m", "kdump_pkg", "rehearse", "--root", str(root.path), "--keep", str(kept)]
         code = subprocess.run(argv, cwd=REPO, check=False).returncode
         for dmesg in sorted(kept.rglob("dmesg.txt")):
-            _show_dump(dmesg.parent)
+            _show_dump(root, dmesg.parent)
     return code
 
 
-def _show_dump(dump: Path) -> None:
+def _show_dump(root: ArchRoot, dump: Path) -> None:
+    """Its files, and what the installed kdump-pkg says of it once it lies where a real crash would have left it."""
     _say(f"==> What the crash left: {dump.name}")
     _say(*(f"  -> {path.stat().st_size:>12,} bytes  {path.name}" for path in sorted(dump.iterdir())))
-    lines = (dump / "dmesg.txt").read_text(errors="replace").splitlines()
-    panic = next((line for line in lines if "Kernel panic - not syncing" in line), None)
-    _say(f"  -> dmesg.txt: {panic or 'no panic in it'}")
+    shutil.copytree(dump, root.path / "var/crash" / dump.name, dirs_exist_ok=True)
+    for verb in (["collect"], ["list"], ["report"], ["debug", "--prepare"]):
+        _say(f"==> kdump-pkg {' '.join(verb)}")
+        root.run(["kdump-pkg", *verb], check=False, echo=True)
 
 
 @contextmanager
