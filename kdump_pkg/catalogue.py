@@ -5,22 +5,34 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from dataclasses import replace
 
 from kdump_pkg import config as configuration
 from kdump_pkg import fs, paths, reconcile, ui
 from kdump_pkg.apply import pin as pinning
 from kdump_pkg.context import Context
-from kdump_pkg.errors import KdumpError
+from kdump_pkg.errors import ConfigError, KdumpError
 from kdump_pkg.facts import catalogue, storage
-from kdump_pkg.facts.catalogue import Survey, clean
+from kdump_pkg.facts.catalogue import Survey
 from kdump_pkg.facts.dumps import NAME
 from kdump_pkg.model import Config, Plan, RemoveDump
 from kdump_pkg.model.dumps import Entry
 from kdump_pkg.plan import listing
 from kdump_pkg.plan import match as matching
+from kdump_pkg.untrusted import escaped
 
 ROOT = "run it with sudo"
 LIST = "kdump-pkg list shows those that there are"
+
+
+def settings(ctx: Context) -> Config:
+    """For verbs that only read: who has to know why the machine crashed needs no good configuration for it."""
+    try:
+        return configuration.load(ctx)
+    except ConfigError as error:
+        words = escaped(error.problems[0])
+        ui.warn(f"the configuration can't be used, so only {catalogue.HOME} is looked through: {words}")
+        return Config()
 
 
 def read(ctx: Context, config: Config) -> tuple[Entry, ...]:
@@ -47,8 +59,8 @@ def find(ctx: Context, config: Config, match: str | None, *, sole: bool = False,
     if not found:
         raise _nothing(known, match, "encrypted dump" if encrypted else "dump")
     if sole and match is not None and len(found) > 1:
-        names = ", ".join(clean(entry.id) for entry in found[:3])
-        words = f"{len(found)} dumps match {clean(match)}: {names}{' …' if found[3:] else ''}; say more of it"
+        names = ", ".join(escaped(entry.id) for entry in found[:3])
+        words = f"{len(found)} dumps match {escaped(match)}: {names}{' …' if found[3:] else ''}; say more of it"
         raise KdumpError(words)
     return found[0]
 
@@ -71,9 +83,10 @@ def _find_path(ctx: Context, match: str) -> Entry:
         found = catalogue.read_path(ctx, path)
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or "no such name"
-        raise KdumpError(f"{clean(path)}: can't be read: {words}") from None
+        hint = ROOT if isinstance(error, PermissionError) else LIST
+        raise KdumpError(f"{escaped(path)}: can't be read: {words}", hint=hint) from None
     if found is None:
-        raise KdumpError(f"{clean(path)}: can't be read: it is no dump", hint=LIST)
+        raise KdumpError(f"{escaped(path)}: can't be read: it is no dump", hint=LIST)
     return found
 
 
@@ -81,13 +94,13 @@ def _nothing(known: Survey, match: str | None, what: str) -> KdumpError:
     if known.refused:
         return KdumpError(f"only root can read {_refused(known)}", hint=ROOT)
     if match is not None and known.entries:
-        return KdumpError(f"no dump matches {clean(match)}", hint=LIST)
+        return KdumpError(f"no dump matches {escaped(match) or 'an empty word'}", hint=LIST)
     return KdumpError(f"no {what}s")
 
 
 def _refused(known: Survey) -> str:
     more = len(known.refused) - 1
-    return f"{clean(known.refused[0])}{f' and {more} more' if more else ''}"
+    return f"{escaped(known.refused[0])}{f' and {more} more' if more else ''}"
 
 
 def show_list(ctx: Context, match: str | None, *, as_json: bool) -> int:
@@ -96,7 +109,7 @@ def show_list(ctx: Context, match: str | None, *, as_json: bool) -> int:
         known = Survey((_find_path(ctx, match),))
         found = known.entries
     else:
-        known = survey(ctx, configuration.load(ctx))
+        known = survey(ctx, settings(ctx))
         found = select(ctx, known.entries, match)
     if as_json and (found or not known.refused):
         ui.out_json(found[::-1])
@@ -111,14 +124,14 @@ def show_list(ctx: Context, match: str | None, *, as_json: bool) -> int:
 
 def show_info(ctx: Context, match: str | None, *, as_json: bool) -> int:
     """The verb `info`."""
-    entry = find(ctx, configuration.load(ctx), match)
+    entry = find(ctx, settings(ctx), match)
     details = catalogue.read_details(ctx, entry)
     if as_json:
         files = [{"name": name, "size": count} for name, count in details.files]
         told = {"opened_by": listing.openers(entry), "next": listing.commands(entry)}
         ui.out_json({"entry": entry, "meta": dict(details.meta), "files": files, **told})
     else:
-        shown = Entry(**{**vars(entry), "path": clean(entry.path), "vmcore": clean(entry.vmcore)})
+        shown = replace(entry, path=escaped(entry.path), vmcore=escaped(entry.vmcore))
         ui.out(listing.info(shown, details, offset))
     return 0
 
@@ -127,14 +140,16 @@ def verify(ctx: Context, match: str | None, *, as_json: bool) -> int:
     """The verb `verify`. Returns 1 for a dump that is bad."""
     from kdump_pkg import verification
 
-    entry = find(ctx, configuration.load(ctx), match)
-    with ui.progress(f"verifying {clean(entry.id)}"):
+    entry = find(ctx, settings(ctx), match)
+    with ui.progress(f"verifying {escaped(entry.id)}"):
         result = verification.verify(ctx, entry)
     if as_json:
         ui.out_json({"id": entry.id, "path": entry.path, "good": result.good, **ui.plain(result)})
     else:
-        ui.say(f"{clean(entry.id)}: {'good' if result.good else 'bad'}")
-        ui.out(ui.table([(check.state, clean(check.name), clean(check.text)) for check in result.checks]))
+        skipped = any(check.state == "skipped" for check in result.checks)
+        good = f"good{', as far as it was looked at' if skipped else ''}"
+        ui.say(f"{escaped(entry.id)}: {good if result.good else 'bad'}")
+        ui.out(ui.table([(check.state, escaped(check.name), escaped(check.text)) for check in result.checks]))
     return 0 if result.good else 1
 
 
@@ -153,12 +168,12 @@ def remove(ctx: Context, match: str, *, yes: bool) -> int:
     entry = _ours(ctx, match, "removed")
     if entry.pinned:
         raise KdumpError(
-            f"{clean(entry.path)}: pinned, left alone", hint=f"kdump-pkg unpin {shlex.quote(clean(match))}"
+            f"{escaped(entry.path)}: pinned, left alone", hint=f"kdump-pkg unpin {shlex.quote(escaped(match))}"
         )
     if entry.state == "being written":
-        raise KdumpError(f"{clean(entry.path)}: being written just now", hint="wait until it is done")
+        raise KdumpError(f"{escaped(entry.path)}: being written just now", hint="wait until it is done")
     said = ", ".join(part for part in (entry.what, listing.size(entry.size), entry.state) if part)
-    if not yes and not ui.confirm(f"Remove {clean(entry.path)} ({said})?"):
+    if not yes and not ui.confirm(f"Remove {escaped(entry.path)} ({said})?"):
         ui.say("nothing was removed")
         return 1
     directory, _, name = entry.path.rpartition("/")
@@ -173,9 +188,9 @@ def _ours(ctx: Context, match: str, done: str) -> Entry:
     entry = find(ctx, configuration.load(ctx), match, sole=True)
     if entry.foreign:
         whose = "another program" if entry.maker == "unknown" else entry.maker
-        words = f"{clean(entry.path)}: not {done}: it is a dump of {whose}"
+        words = f"{escaped(entry.path)}: not {done}: it is a dump of {whose}"
         raise KdumpError(words, hint="use that program's own tools, or rm")
     if not NAME.fullmatch(entry.path.rpartition("/")[2]):
-        words = f"{clean(entry.path)}: not {done}: it was renamed, so it is beyond doubt no more that it is ours"
+        words = f"{escaped(entry.path)}: not {done}: it was renamed, so nothing tells that it is still ours"
         raise KdumpError(words, hint="give it back the name of a dump, or use rm")
     return entry

@@ -20,11 +20,12 @@ from kdump_pkg.dumps import conclude, places, plan_prune, told
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import dumps, pstore, trace
 from kdump_pkg.model import Config, Trace
-from kdump_pkg.model.crash import Report
+from kdump_pkg.model.crash import Check, Report
 from kdump_pkg.model.dumps import Entry
 from kdump_pkg.model.health import CrashTest
 from kdump_pkg.plan import announcement, pstore_dump
 from kdump_pkg.plan.checks import moment
+from kdump_pkg.untrusted import one_line
 
 MOST = 3
 """Dumps that are looked at in one run: each may take minutes, and the newest is the one that is waited for."""
@@ -49,7 +50,8 @@ class Run:
         except KdumpError as error:
             self.failures.append(error)
         except Exception as error:
-            self.failures.append(KdumpError(f"{what}: {type(error).__name__}: {announcement.one_line(str(error))}"))
+            words = one_line(str(error), announcement.LONGEST)
+            self.failures.append(KdumpError(f"{what}: {type(error).__name__}: {words}"))
         return False
 
 
@@ -66,7 +68,7 @@ def collect(ctx: Context, *, as_json: bool) -> int:
         test = crash_test.settle(ctx, places(ctx, run.config))
     if test:
         report(_told_of(test))
-    run.attempt("the dumps", lambda: report_new(run, made))
+    run.attempt("the dumps", lambda: _one_after_the_other(run, made))
     outcome = reconcile.carry_out(ctx, lambda: plan_prune(ctx, run.config), report, wait=reconcile.WAIT)
     if ctx.live:
         run.attempt("the notice", lambda: _give_notice(ctx, made, new))
@@ -131,13 +133,30 @@ def _keep_record(run: Run, record: pstore.Record, kept: list[str]) -> None:
 # --- reports ----------------------------------------------------------------------------------------------------------
 
 
+def _one_after_the_other(run: Run, made: list[tuple[Entry, Report]]) -> None:
+    """Two at once would tell of the same crash twice. It is not the one lock: a hook must not wait for minutes."""
+    with fs.lock(run.ctx.path(paths.COLLECT_LOCK), wait=reconcile.WAIT):
+        report_new(run, made)
+
+
 def report_new(run: Run, made: list[tuple[Entry, Report]]) -> None:
     """Check and report the newest of our dumps that were not yet; MADE gets those that were."""
     every = catalogue.read(run.ctx, run.config)
     ours = [entry for entry in every if not entry.foreign and entry.state != "being written"][:LOOKED_AT]
     new = [entry for entry in ours if _is_new(run, entry)]
+    if new:
+        for entry in (one for one in ours if one not in new):
+            run.attempt(entry.id, partial(_renew, run, entry, every))
+        every = catalogue.read(run.ctx, run.config)
     for entry in new[:MOST]:
         run.attempt(entry.id, partial(_report, run, entry, every, made))
+
+
+def _renew(run: Run, entry: Entry, every: tuple[Entry, ...]) -> None:
+    """The report that another version of this program made: by its signature a crash is known again."""
+    report, is_new = reports.current(run.ctx, entry, others=every)
+    if is_new and reports.may_keep(entry, report):
+        reports.keep(run.ctx, entry, report)
 
 
 def _is_new(run: Run, entry: Entry) -> bool:
@@ -148,7 +167,7 @@ def _is_new(run: Run, entry: Entry) -> bool:
 
 def _report(run: Run, entry: Entry, every: tuple[Entry, ...], made: list[tuple[Entry, Report]]) -> None:
     ctx = run.ctx
-    sums = verification.write_sums(ctx, entry)
+    sums = _sums(run, entry)
     facts = verification.read_vmcore(ctx, entry, _vmlinux(run, entry))
     checked = verification.verify(ctx, entry, facts, sums=sums)
     report = reports.make(ctx, entry, checked, facts if entry.vmcore else None, others=every)
@@ -161,6 +180,17 @@ def _report(run: Run, entry: Entry, every: tuple[Entry, ...], made: list[tuple[E
     if ctx.live:
         lines = announcement.as_lines(announcement.fields(entry, report))
         run.attempt("the journal", lambda: announce.to_journal(ctx, lines))
+
+
+def _sums(run: Run, entry: Entry) -> Check | None:
+    """A disk that is full, which a dump can well do, is no reason to say nothing of the crash."""
+    try:
+        return verification.write_sums(run.ctx, entry)
+    except KdumpError as error:
+        if not run.ctx.path(entry.path).is_dir():
+            raise  # removed meanwhile
+        run.failures.append(error)
+        return None
 
 
 def _vmlinux(run: Run, entry: Entry) -> Path | None:

@@ -9,17 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdump_pkg import catalogue, paths, ui
-from kdump_pkg import config as configuration
 from kdump_pkg.apply import vmlinux as making
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BadDumpError, KdumpError
 from kdump_pkg.facts import debugfiles, diskdump, elf
 from kdump_pkg.facts.alpm import open_packages
-from kdump_pkg.facts.catalogue import clean
 from kdump_pkg.facts.debuggers import read_debuggers
 from kdump_pkg.model.dumps import CoreInfo, Entry
 from kdump_pkg.plan import readers
 from kdump_pkg.run import interact
+from kdump_pkg.untrusted import escaped
 
 PROMPT = Path(__file__).with_name("prompt.py")
 """What drgn runs."""
@@ -53,7 +52,7 @@ def debug(ctx: Context, match: str | None, wish: Wish) -> int:
     """The verb `debug`. Returns the exit code, that of the tool where it ran."""
     if any(not command.strip() for command in wish.commands):
         raise KdumpError("--command is empty")
-    entry = catalogue.find(ctx, configuration.load(ctx), match)
+    entry = catalogue.find(ctx, catalogue.settings(ctx), match)
     info = _identify(ctx, entry, force=wish.force)
     packages = open_packages(ctx)
     installed = read_debuggers(ctx, {tool: packages.version(tool) for tool in readers.TOOLS})
@@ -65,7 +64,7 @@ def debug(ctx: Context, match: str | None, wish: Wish) -> int:
     _say(ctx, info.release, choice, installed[choice.tool], session)
     code = _start(ctx, choice.tool, session, wish.commands)
     if code and choice.tool == "crash":  # which may say nothing at all of a dump that was cut short
-        ui.remark(f"crash ended with exit code {code}; is the dump whole? kdump-pkg verify {clean(entry.id)}")
+        ui.remark(f"crash ended with exit code {code}; is the dump whole? kdump-pkg verify {escaped(entry.id)}")
     return code
 
 
@@ -81,22 +80,24 @@ def _prepare(ctx: Context, entry: Entry, info: CoreInfo, installed: dict[str, st
 
 def _identify(ctx: Context, entry: Entry, *, force: bool) -> CoreInfo:
     """Which kernel the memory is of, as it says itself. Raises KdumpError for what no debugger could open."""
-    name = clean(entry.id)
+    name = escaped(entry.id)
     if not entry.vmcore:
         raise KdumpError(f"{name}: its memory was not saved", hint=f"kdump-pkg report {name}")
     if entry.vmcore.endswith(".age"):
         hint = f"kdump-pkg decrypt {name} --identity FILE, then debug"
         raise KdumpError(f"{name}: its memory is encrypted", hint=hint)
-    if entry.state in ("being written", "incomplete", "damaged") and not force:
+    if entry.state in ("being written", "incomplete") and not force:
         words = {"incomplete": "only the beginning of its memory was saved"}.get(entry.state, f"it is {entry.state}")
         raise KdumpError(f"{name}: {words}", hint="--force tries; the log is in kdump-pkg report")
     core = diskdump.read(ctx.path(entry.vmcore))
     if not force:
         _check(ctx.path(entry.vmcore))
+        if entry.state == "damaged":
+            raise KdumpError(f"{name}: it is damaged", hint=f"--force tries; kdump-pkg verify {name} says more")
     if core.incomplete or entry.state == "partial":
         ui.warn(f"{name}: not all of its memory was saved; what is missing can't be read")
     if not core.info.release:
-        raise KdumpError(f"{clean(entry.vmcore)}: doesn't say of which kernel it is, VMCOREINFO is missing")
+        raise KdumpError(f"{escaped(entry.vmcore)}: doesn't say of which kernel it is, VMCOREINFO is missing")
     _compare(entry, core.info, force=force)
     return core.info
 
@@ -115,7 +116,7 @@ def _compare(entry: Entry, info: CoreInfo, *, force: bool) -> None:
     pairs = ((entry.release, info.release), (entry.build_id.lower(), info.build_id))
     for noted, own in pairs:
         if noted and own and noted != own:
-            text = f"{clean(entry.id)}: was saved of {clean(noted)}, and the memory in it is of {own}"
+            text = f"{escaped(entry.id)}: was saved of {escaped(noted)}, and the memory in it is of {own}"
             if not force:
                 raise KdumpError(text, hint="look whose file that is; --force opens it as what it is")
             ui.warn(text)

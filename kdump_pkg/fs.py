@@ -123,10 +123,8 @@ def commit_new(tmp: Path, path: Path) -> None:
         _fsync(tmp)
         try:
             os.link(tmp, path, follow_symlinks=False)
-        except FileExistsError:
-            raise KdumpError(f"{path}: appeared meanwhile, left alone") from None
-        except OSError:  # FAT knows no second name
-            if os.path.lexists(path):
+        except OSError:
+            if os.path.lexists(path):  # else it is FAT, which knows no second name
                 raise KdumpError(f"{path}: appeared meanwhile, left alone") from None
             tmp.replace(path)
         else:
@@ -187,23 +185,24 @@ def remove(path: Path) -> None:
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
     """Write DATA into a file that is there, in its place: for blocks that somebody else knows by their place."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.pwrite(fd, data, offset)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise _explained(path, error) from None
+    with _opened(path) as fd:
+        os.pwrite(fd, data, offset)
+        os.fsync(fd)
 
 
 def feed(path: Path, data: bytes) -> None:
     """Hand DATA, in one write, to what is no file on a disk: a device, a switch in /proc or /sys."""
+    with _opened(path) as fd:
+        os.write(fd, data)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor to write what is there by. Raises KdumpError for what goes wrong in the block, too."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.write(fd, data)
+            yield fd
         finally:
             os.close(fd)
     except OSError as error:

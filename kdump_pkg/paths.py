@@ -16,6 +16,8 @@ DEBUG_MODULES = "/usr/lib/debug/lib/modules"
 DEBUG_BUILD_ID = "/usr/lib/debug/.build-id"
 MADE = "made"
 """Directory, and end of the name, of debug files that we made ourselves of BTF and kallsyms."""
+REPORT_JSON, REPORT_TEXT, REPORT_SUMS = "report.json", "report.txt", "report.sums"
+"""Names of what is put beside a dump; the sums are those of all that was saved, as sha256sum(1) writes them."""
 LIBRARY = "/usr/lib/kdump-pkg"
 SAVE_PARTS = f"{LIBRARY}/save"
 CAPTURE_HOOKS = ("/etc/kdump-pkg/pre.d", "/etc/kdump-pkg/post.d")
@@ -46,6 +48,8 @@ NOTICE = f"{RUN}/notice"
 LOCK = "/run/kdump-pkg.lock"
 DEBUG_LOCK = "/run/kdump-pkg-debug.lock"
 """Held while a debug file is made: takes seconds, and nobody else's work is in its way."""
+COLLECT_LOCK = "/run/kdump-pkg-collect.lock"
+"""Held while dumps are looked at and reported: takes minutes, and only another `collect` waits for it."""
 
 # Kernels from 6.19 on moved these; the older names stay until after 2028 (kdump-facts, section 6).
 CRASH_LOADED = ("/sys/kernel/kexec/crash_loaded", "/sys/kernel/kexec_crash_loaded")

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from kdump_pkg import catalogue, crashlog, fs, ui
+from kdump_pkg import __version__, catalogue, crashlog, fs, ui
 from kdump_pkg import config as configuration
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
@@ -17,11 +17,11 @@ from kdump_pkg.model import Config
 from kdump_pkg.model.crash import Crash, Report, Verification, VmcoreFacts
 from kdump_pkg.model.dumps import Entry
 from kdump_pkg.model.evidence import Evidence
+from kdump_pkg.paths import REPORT_JSON, REPORT_TEXT
 from kdump_pkg.plan import origin, stored
 from kdump_pkg.plan import report as planning
 from kdump_pkg.report import page, text
-
-JSON, TEXT = "report.json", "report.txt"
+from kdump_pkg.untrusted import number, release
 
 
 def make(
@@ -40,7 +40,7 @@ def make(
     meta = crashed.read_meta(ctx, entry)
     crash = crashlog.read(log) if log else Crash()
     if not crash.release:
-        crash = _with_release(crash, entry.release or meta.get("release", ""))
+        crash = replace(crash, release=release(entry.release or meta.get("release", "")))
     every = _others(ctx) if others is None else others
     evidence = _evidence(ctx, entry, crash, meta, every, has_log=bool(log))
     return planning.make(entry, crash, evidence, verification, vmcore)
@@ -50,7 +50,31 @@ def load(ctx: Context, entry: Entry) -> Report | None:
     """The one that was kept; None where there is none that can be read."""
     data = crashed.read_report(ctx, entry)
     found = stored.read(data) if data else None
-    return found if found is not None and found.id == entry.id else None
+    if found is None or found.id.partition("@")[0] != entry.id.partition("@")[0]:
+        return None
+    return replace(found, id=entry.id)  # `@esp` comes and goes with another target's dump of that name
+
+
+def current(ctx: Context, entry: Entry, *, others: tuple[Entry, ...] | None = None) -> tuple[Report, bool]:
+    """The report as it is today, and whether it is another than the one that was kept.
+
+    More can be said when the log was decrypted since, when makedumpfile, which takes it out of the memory, may be there
+    by now, and when another version of this program made the report. What was found in the dump itself stays: only
+    `collect` looks into it.
+    """
+    kept = load(ctx, entry)
+    if kept is None:
+        return make(ctx, entry, others=others), True
+    has_more = not kept.has_log and (entry.log or (entry.vmcore and not entry.encrypted))
+    if kept.made_by == __version__ and not has_more:
+        return kept, False
+    made = make(ctx, entry, kept.verification, kept.vmcore, others=others)
+    return made, made != kept
+
+
+def may_keep(entry: Entry, report: Report) -> bool:
+    """Nothing is written beside a foreign dump, and nothing in clear beside an encrypted one."""
+    return not entry.foreign and (report.encrypted or not entry.encrypted)
 
 
 def keep(ctx: Context, entry: Entry, report: Report) -> None:
@@ -60,8 +84,8 @@ def keep(ctx: Context, entry: Entry, report: Report) -> None:
     if entry.encrypted and not report.encrypted:
         raise KdumpError(f"{entry.id}: is encrypted; its report in clear is not kept beside it")
     home = ctx.path(entry.path)
-    fs.write_atomic(home / JSON, (as_json(report) + "\n").encode(), 0o600)
-    fs.write_atomic(home / TEXT, text.render(report).encode(), 0o600)
+    fs.write_atomic(home / REPORT_JSON, (as_json(report) + "\n").encode(), 0o600)
+    fs.write_atomic(home / REPORT_TEXT, text.render(report).encode(), 0o600)
 
 
 def as_json(report: Report) -> str:
@@ -75,13 +99,10 @@ def told(report: Report) -> dict[str, object]:
 
 def show(ctx: Context, match: str | None, *, html: str | None, as_json: bool) -> int:
     """The verb `report`. Returns the exit code."""
-    config = configuration.load(ctx)
-    entry = catalogue.find(ctx, config, match)
-    report = _kept(ctx, entry)
-    if report is None:
-        report = make(ctx, entry)
-        if not entry.foreign and (report.encrypted or not entry.encrypted) and os.geteuid() == 0:
-            _try_to_keep(ctx, entry, report)
+    entry = catalogue.find(ctx, catalogue.settings(ctx), match)
+    report, is_new = current(ctx, entry)
+    if is_new and may_keep(entry, report) and os.geteuid() == 0:
+        _try_to_keep(ctx, entry, report)
     if html is not None:
         said = _write_page(report, html)
         if said and not as_json:
@@ -91,12 +112,6 @@ def show(ctx: Context, match: str | None, *, html: str | None, as_json: bool) ->
     elif html is None:
         ui.out(text.render(report).rstrip("\n"))
     return 0
-
-
-def _kept(ctx: Context, entry: Entry) -> Report | None:
-    """Unless there is more to say by now: a log that was decrypted since."""
-    report = load(ctx, entry)
-    return None if report is not None and entry.log and not report.has_log else report
 
 
 def _try_to_keep(ctx: Context, entry: Entry, report: Report) -> None:
@@ -110,7 +125,7 @@ def _try_to_keep(ctx: Context, entry: Entry, report: Report) -> None:
 def _write_page(report: Report, file: str) -> str:
     """The log is for root's eyes, so a new file is for its owner's; one that is there keeps its mode and owner.
 
-    Returns what to say of it.
+    Returns what to say of it. Raises KdumpError.
     """
     made = page.render(report)
     if file == "-":
@@ -136,10 +151,6 @@ def _log(ctx: Context, entry: Entry) -> bytes | None:
         return crashed.make_dmesg(ctx, entry, Path(work))
 
 
-def _with_release(crash: Crash, release: str) -> Crash:
-    return replace(crash, release=release)
-
-
 def _others(ctx: Context) -> tuple[Entry, ...]:
     try:
         config = configuration.load(ctx)
@@ -151,10 +162,9 @@ def _others(ctx: Context) -> tuple[Entry, ...]:
 def _evidence(
     ctx: Context, entry: Entry, crash: Crash, meta: dict[str, str], others: tuple[Entry, ...], *, has_log: bool
 ) -> Evidence:
-    row = meta.get("in_a_row", "")
     evidence = Evidence(
         has_log=has_log,
-        in_a_row=int(row) if row.isascii() and row.isdigit() and len(row) < 6 else 1,
+        in_a_row=number(meta.get("in_a_row"), digits=5) or 1,
         others=others,
         machine=crashed.read_machine(ctx),
     )

@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from kdump_pkg.errors import CommandError
 from kdump_pkg.packages import package_of
+from kdump_pkg.untrusted import masked
 
 TAIL = 5  # lines of a failed program's stderr that are worth showing
 
@@ -119,26 +120,11 @@ def streaming(argv: Sequence[str], *, stdin: int) -> Iterator[Stream]:
 
     What it says on stderr goes to a file without a name: a pipe that nobody empties would stop it.
     """
-    with tempfile.TemporaryFile() as words:
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=words,
-                env=clean_environment(),
-            )
-        except FileNotFoundError:
-            raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
-        except OSError as error:
-            raise CommandError(f"{argv[0]}: {error.strerror}") from None
-        try:
-            yield Stream(argv, process, words)
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+    with (
+        tempfile.TemporaryFile() as words,
+        _started(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=words) as process,
+    ):
+        yield Stream(argv, process, words)
 
 
 class Sink:
@@ -178,33 +164,53 @@ class Sink:
 @contextlib.contextmanager
 def feeding(argv: Sequence[str], *, stdout: int) -> Iterator[Sink]:
     """Run ARGV with its output going to a descriptor, and feed it meanwhile; it is killed when the block is left."""
-    with tempfile.TemporaryFile() as words:
-        try:
-            process = subprocess.Popen(
-                list(argv), stdin=subprocess.PIPE, stdout=stdout, stderr=words, env=clean_environment(), bufsize=0
-            )
-        except FileNotFoundError:
-            raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
-        except OSError as error:
-            raise CommandError(f"{argv[0]}: {error.strerror}") from None
-        try:
-            yield Sink(argv, process, words)
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+    with (
+        tempfile.TemporaryFile() as words,
+        _started(argv, stdin=subprocess.PIPE, stdout=stdout, stderr=words, buffered=False) as process,
+    ):
+        yield Sink(argv, process, words)
+
+
+@contextlib.contextmanager
+def _started(
+    argv: Sequence[str],
+    *,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: IO[bytes] | None = None,
+    buffered: bool = True,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program at work, killed and its pipes closed when the block is left. Raises CommandError when there is none."""
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=clean_environment(),
+            bufsize=-1 if buffered else 0,
+        )
+    except FileNotFoundError:
+        raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
+    except OSError as error:
+        raise CommandError(f"{argv[0]}: {error.strerror}") from None
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # of what was never read
+                    pipe.close()
 
 
 def interact(argv: Sequence[str]) -> int:
     """Run ARGV on our own terminal until it ends, and return its exit code; what is typed, Ctrl-C too, is for it."""
     before = signal.signal(signal.SIGINT, lambda *_: None)  # unlike SIG_IGN it does not reach the program
     try:
-        return subprocess.Popen(list(argv), env=clean_environment()).wait()
-    except FileNotFoundError:
-        raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
-    except OSError as error:
-        raise CommandError(f"{argv[0]}: {error.strerror}") from None
+        with _started(argv) as process:
+            return process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -227,8 +233,7 @@ def explain(result: Result) -> CommandError:
     else:
         how = f"exit code {code}"
     lines = [line for line in result.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-TAIL:]
-    text = "; ".join(" ".join(line.split()) for line in lines)
-    words = f": {''.join(c if c.isprintable() else '?' for c in text)}" if lines else ""
+    words = f": {masked('; '.join(' '.join(line.split()) for line in lines))}" if lines else ""
     return CommandError(f"{_line(result.argv)} failed, {how}{words}")
 
 

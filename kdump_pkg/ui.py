@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.untrusted import escaped
 
 COLOURS = {"green": "\033[1;32m", "blue": "\033[1;34m", "yellow": "\033[1;33m", "red": "\033[1;31m"}
 
@@ -22,10 +23,8 @@ def _paint(stream: TextIO, colour: str, text: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    """What can't command a terminal: names of files and words of programs may be anybody's."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    """Names of files and words of programs may be anybody's; our own have lines and columns."""
+    return escaped(text, keep="\n\t")
 
 
 def say(text: str) -> None:

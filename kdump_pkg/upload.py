@@ -13,11 +13,13 @@ from kdump_pkg import catalogue, fs, paths, ui
 from kdump_pkg import config as configuration
 from kdump_pkg.apply import upload as sending
 from kdump_pkg.context import Context
+from kdump_pkg.dumps import conclude
 from kdump_pkg.errors import BusyError, KdumpError
 from kdump_pkg.facts import upload as facts
 from kdump_pkg.model import Config
 from kdump_pkg.model.upload import Arrived, Batch, Failure, Record, Sent, Store, UploadPlan
 from kdump_pkg.plan import upload as planning
+from kdump_pkg.plan.listing import size
 
 REMEMBERED = 1000
 """Dumps that aren't here any more, of which it is still known that they have arrived: their target may come back."""
@@ -92,7 +94,7 @@ class _Run:
         if batch.names:
             self._send_list(batch, sent, there)
             return
-        self.say(f"sending {batch.id}: {', '.join(p.name for p in batch.pieces)} ({_size(batch.size)})")
+        self.say(f"sending {batch.id}: {', '.join(p.name for p in batch.pieces)} ({size(batch.size)})")
         self._note(batch, sent, sending.send(self.ctx, self.store, batch, there))
 
     def _send_list(self, batch: Batch, sent: Sent, there: dict[str, int]) -> None:
@@ -122,8 +124,6 @@ class _Run:
 
 
 def _conclude(config: Config, run: _Run, *, as_json: bool) -> int:
-    for failure in run.failures:
-        ui.error(failure.message, failure.hint)
     if as_json:
         failures = [failure.message for failure in run.failures]
         ui.out_json(
@@ -134,7 +134,7 @@ def _conclude(config: Config, run: _Run, *, as_json: bool) -> int:
             ui.detail(f"{name} waits: {why}")
         if not run.plan.batches:
             ui.out("nothing to send")
-    return 1 if run.failures else 0
+    return conclude(tuple(run.failures))
 
 
 def _show(config: Config, plan: UploadPlan, *, as_json: bool) -> None:
@@ -148,7 +148,7 @@ def _show(config: Config, plan: UploadPlan, *, as_json: bool) -> None:
     for batch in plan.batches:
         if batch.pieces:
             names = ", ".join(piece.name for piece in batch.pieces)
-            ui.out(f"sending {names} of {batch.id} ({_size(batch.size)}) to {remote.rstrip('/')}/{batch.to}")
+            ui.out(f"sending {names} of {batch.id} ({size(batch.size)}) to {remote.rstrip('/')}/{batch.to}")
     for name, why in plan.waiting:
         ui.out(f"{name} waits: {why}")
     if not plan.batches and not plan.waiting:
@@ -157,7 +157,3 @@ def _show(config: Config, plan: UploadPlan, *, as_json: bool) -> None:
 
 def _waiting(plan: UploadPlan) -> list[dict[str, str]]:
     return [{"dump": name, "reason": why} for name, why in plan.waiting]
-
-
-def _size(count: int) -> str:
-    return f"{count / 1024:.1f} KiB" if count < 1 << 20 else f"{count / (1 << 20):.1f} MiB"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 import sys
 import tempfile
@@ -18,29 +17,27 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from kdump_pkg import fs, paths
+from kdump_pkg import fs, untrusted
+from kdump_pkg.apply.decrypt import MAGIC as SEALS
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BadDumpError, CommandError, KdumpError
-from kdump_pkg.facts import crashed, diskdump, dumps
+from kdump_pkg.facts import catalogue, crashed, debugfiles, diskdump, dumps
 from kdump_pkg.facts.alpm import open_packages
 from kdump_pkg.model.crash import Check, TaskFacts, Verification, VmcoreFacts
 from kdump_pkg.model.dumps import Entry, Vmcore
+from kdump_pkg.paths import REPORT_SUMS
 from kdump_pkg.plan import level
 from kdump_pkg.run import Result
+from kdump_pkg.untrusted import one_line
 from kdump_pkg.vmcore import LONGEST, UNREADABLE
 
 T = TypeVar("T")
-SUMS = "report.sums"
 MOST_SUMS = 1 << 16
 READING = 300
 """Seconds for the program that reads the memory, more than it has of the processor."""
 THREADS = {"OMP_NUM_THREADS": "4"}
 """drgn takes one for each CPU, and dies where it can't have them."""
-DUMPING = 120
 STREAM = "it is a stream (makedumpfile -F): makedumpfile can't read it before makedumpfile -R has put it in order"
-LIMITS = ("--as=4294967296", "--fsize=134217728", "--cpu=100", "--core=0")
-"""For makedumpfile: the file that it writes is the log."""
-MOST_LOG = 1 << 27
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kdump_pkg.__main__ import run; sys.exit(run())"
 """Ours may be a directory of its own (-I leaves nothing else of the path) or a work tree."""
 
@@ -76,81 +73,56 @@ def write_sums(ctx: Context, entry: Entry) -> Check:
 
     Those that are there stay: what has changed since must not become what it is held against.
     """
-    directory = ctx.path(entry.path)
-    if _read_sums(directory) is not None:
-        return check_sums(ctx, entry)
-    names = [name for name in _files(directory) if not name.startswith(("report.", fs.TEMPORARY))]
-    lines = [f"{_digest(directory, name)}  {name}\n" for name in names]
-    fs.write_atomic(directory / SUMS, "".join(lines).encode(), 0o600)
+    with catalogue.opened_directory(ctx, entry) as fd:
+        if _read_sums(fd) is not None:
+            return check_sums(ctx, entry)
+        names = [name for name in sorted(dumps.files_of(fd)) if not name.startswith(("report.", fs.TEMPORARY))]
+        lines = [f"{_digest(fd, name)}  {name}\n" for name in names]
+    fs.write_atomic(ctx.path(entry.path) / REPORT_SUMS, "".join(lines).encode(), 0o600)
     return Check("sums", "ok", f"{_count(len(names), 'file')}, summed up now")
 
 
 def check_sums(ctx: Context, entry: Entry) -> Check:
-    """Every file that has a sum, held against it."""
+    """Every file that has a sum, held against it; but for those that somebody has removed who has decrypted them."""
     if entry.foreign:
-        return Check("sums", "skipped", f"{entry.maker} makes none")
-    directory = ctx.path(entry.path)
-    said = _read_sums(directory)
-    if said is None:
-        return Check("sums", "skipped", "there are none yet: kdump-pkg collect makes them")
-    there = _files(directory)
-    wrong = []
-    for name, digest in said:
-        if name not in there:
-            wrong.append(f"{name} is gone")
-        elif _digest(directory, name) != digest:
-            wrong.append(f"{name} has changed")
+        return Check("sums", "skipped", f"{'who made it' if entry.maker == 'unknown' else entry.maker} makes none")
+    with catalogue.opened_directory(ctx, entry) as fd:
+        said = _read_sums(fd)
+        if said is None:
+            return Check("sums", "skipped", "there are none yet: kdump-pkg collect makes them")
+        there = dumps.files_of(fd)
+        said = [(name, digest) for name, digest in said if name in there or name.removesuffix(".age") not in there]
+        changed = [name for name, digest in said if name not in there or _digest(fd, name) != digest]
+    wrong = [f"{name} {'has changed' if name in there else 'is gone'}" for name in changed]
     if wrong:
         return Check("sums", "bad", f"since the report was made, {', '.join(wrong)}")
     return Check("sums", "ok", f"{_count(len(said), 'file')} as when the report was made")
 
 
-def _read_sums(directory: Path) -> list[tuple[str, str]] | None:
+def _read_sums(fd: int) -> list[tuple[str, str]] | None:
     """Name and sum of each; lines of another form are left out. None where there is nothing to go by."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        text = (dumps.head_of(fd, SUMS, MOST_SUMS) or b"").decode("utf-8", "replace")
-    finally:
-        os.close(fd)
+    text = (dumps.head_of(fd, REPORT_SUMS, MOST_SUMS) or b"").decode("utf-8", "replace")
     pairs = [line.split("  ", 1) for line in text.splitlines() if "  " in line]
     return [(name, digest) for digest, name in pairs if len(digest) == 64 and dumps.is_known(name)] or None
 
 
-def _files(directory: Path) -> list[str]:
+def _digest(fd: int, name: str) -> str:
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KdumpError(f"{directory}: {error.strerror}") from None
-    try:
-        return sorted(dumps.files_of(fd))
-    finally:
-        os.close(fd)
-
-
-def _digest(directory: Path, name: str) -> str:
-    path = directory / name
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        with os.fdopen(os.open(name, dumps.HERE | os.O_NONBLOCK, dir_fd=fd), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise KdumpError(f"{path}: {error.strerror}") from None
+        raise KdumpError(f"{name}: {error.strerror}") from None
 
 
 # --- structure --------------------------------------------------------------------------------------------------------
 
-SEALS = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
-
 
 def _check_sealed(ctx: Context, entry: Entry) -> Check | None:
     """What shows without a key that nobody could ever decrypt it."""
-    directory = ctx.path(entry.path)
-    for name in (n for n in _files(directory) if n.endswith(".age")):
-        with (directory / name).open("rb") as file:
-            head = file.read(64)
+    names = [name for name, _ in catalogue.read_details(ctx, entry).files if name.endswith(".age")]
+    with catalogue.opened_directory(ctx, entry) as fd:
+        heads = {name: dumps.head_of(fd, name, 64) or b"" for name in names}
+    for name, head in heads.items():
         if not head.startswith(SEALS):
             return Check("structure", "bad", f"{name} is not what age writes: {'empty' if not head else 'damaged'}")
     return None
@@ -190,9 +162,8 @@ def _check_log(ctx: Context, entry: Entry) -> Check:
     """Whether makedumpfile finds the log in the memory, and the same as was saved."""
     with tempfile.TemporaryDirectory(prefix="kdump-pkg-") as work:
         out = Path(work, "dmesg.txt")
-        argv = ["prlimit", *LIMITS, "makedumpfile", "--dump-dmesg", os.fspath(ctx.path(entry.vmcore)), os.fspath(out)]
         try:
-            done = ctx.runner(argv, check=False, timeout=DUMPING)
+            done = crashed.dump_dmesg(ctx, entry, out)
         except CommandError as error:
             return Check("log", "skipped", _whole(error))
         if done.returncode == 127:
@@ -207,7 +178,7 @@ def _read_log(path: Path) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
-            return file.read(MOST_LOG) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+            return file.read(crashed.LARGEST_LOG) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     except OSError:
         return b""
 
@@ -268,10 +239,10 @@ def read_vmcore(ctx: Context, entry: Entry, vmlinux: Path | None) -> VmcoreFacts
 
 def _ready_vmlinux(ctx: Context, entry: Entry) -> Path | None:
     """One that is there already: with types more is looked at. drgn leaves it alone where it is of another build."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,120}", entry.release):
+    if not untrusted.release(entry.release):
         return None
-    names = (f"{paths.DEBUG_MODULES}/{entry.release}/{name}" for name in (f"vmlinux.{paths.MADE}", "vmlinux"))
-    return next((ctx.path(name) for name in names if ctx.is_file(name)), None)
+    places = (debugfiles.made(entry.release), *debugfiles.places(ctx, entry.release))
+    return next((ctx.path(place) for place in places if ctx.is_file(place)), None)
 
 
 def _check_tasks(ctx: Context, entry: Entry, core: Vmcore, facts: VmcoreFacts) -> Check:
@@ -292,11 +263,10 @@ def _blame(ctx: Context, entry: Entry, core: Vmcore) -> str:
     release = core.info.release or entry.release
     if core.level is None or not level.damages(release, version, core.level):
         return ""
-    plain = clean(version.split(":")[-1].rsplit("-", 1)[0])
     certainty = "" if used else " (if it was the one that is installed)"
     return (
-        f"damaged by makedumpfile {plain}{certainty}: of Linux 7.1 and later, as {clean(release)}, it leaves out pages "
-        f"that are needed at level {core.level}: "
+        f"damaged by makedumpfile {level.plain(version)}{certainty}: of Linux 7.1 and later, as {clean(release)}, it "
+        f"leaves out pages that are needed at level {core.level}: "
     )
 
 
@@ -344,8 +314,7 @@ def _number(value: object) -> int | None:
 
 def clean(text: object) -> str:
     """One line of printable characters, and not too long a one."""
-    plain = "".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST]) if isinstance(text, str) else ""
-    return " ".join(plain.split())[: 2 * LONGEST]
+    return one_line(text, 2 * LONGEST) if isinstance(text, str) else ""
 
 
 def _count(number: int, noun: str) -> str:

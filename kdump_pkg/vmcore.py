@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kdump_pkg.errors import BadImageError
 from kdump_pkg.model.crash import TaskFacts, VmcoreFacts
+from kdump_pkg.untrusted import one_line
 
 UNREADABLE = "could not be read: "
 """Before what is wrong with a dump, where it isn't for want of a program or of types."""
@@ -35,8 +36,10 @@ MOST_PAGES = 1 << 10
 LONGEST = 160
 POINTERS = ("stack", "mm", "files", "fs", "signal", "sighand", "nsproxy", "cred")
 """What a task has in pages of their own: who debugs a crash wants to read them, so every dump must hold them."""
-SIZES = {"task": 4096, "stack": 16384, "signal": 1024, "sighand": 2048}
-"""How much is read of each, in bytes: less than any kernel has."""
+SIZES = {"task": 4096, "stack": 16384, "signal": 1024, "sighand": 2048, "fs": 48, "nsproxy": 48, "cred": 128}
+"""How much is read of each, in bytes: less than any kernel has, for what comes next in memory may well be left out."""
+SIZE = 256
+"""Of the others."""
 KIB = 1024
 MEMINFO = {
     "MemTotal": "totalram", "MemFree": "NR_FREE_PAGES", "Cached": "NR_FILE_PAGES", "AnonPages": "NR_ANON_MAPPED",
@@ -77,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         facts = read(fd, argv[1] if len(argv) == 2 else None)
     except drgn.FaultError as error:  # of what every kernel has, and every dump holds
         facts = VmcoreFacts(fault=_clean(f"the kernel itself: {error}"))
-    except LookupError as error:
+    except (LookupError, BadImageError) as error:
         facts = VmcoreFacts(missing=f"{WITHOUT_DWARF}: {_words(error)}")
     except Exception as error:  # a damaged dump makes drgn raise nearly anything
         facts = VmcoreFacts(missing=f"{UNREADABLE}{_words(error)}")
@@ -153,7 +156,7 @@ def walk(program: Any, offsets: dict[str, int]) -> Found:
                 place = task if name == "task" else program.read_u64(task + offsets[name])
                 if place:
                     where = f"{name} of task {pid} ({facts.name})" if name != "task" else where
-                    program.read(place, SIZES.get(name, 256))
+                    program.read(place, SIZES.get(name, SIZE))
                     found.objects += [place] if len(found.objects) < MOST_OBJECTS else []
             where = f"what follows task {pid} ({facts.name}) in the list"
     except (drgn.FaultError, ValueError) as error:
@@ -216,56 +219,22 @@ def _dwarf_offsets(program: Any) -> dict[str, int]:
 
 # --- without DWARF ----------------------------------------------------------------------------------------------------
 
-BTF_MAGIC, STRUCT, MOST_BTF = 0xEB9F, 4, 64 << 20
-# Size of what follows each kind of type, besides its 12 bytes: (fixed, per member); Documentation/bpf/btf.rst.
-TRAILER = {
-    1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12), 17: (4, 0),
-    19: (0, 12),
-}  # fmt: skip
+MOST_BTF = 64 << 20
 
 
 def _btf_offsets(program: Any) -> dict[str, int]:
-    """From the BTF in the dump. Raises ValueError where it has none, or not of the kind that we know."""
+    """From the BTF in the dump. Raises LookupError or BadImageError where it has none, or none that can be read."""
+    from kdump_pkg.debuginfo import btf
+
     start, stop = (program.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
-    if not 24 <= stop - start <= MOST_BTF:
+    if not 0 < stop - start <= MOST_BTF:
         raise LookupError("the kernel has no BTF")
-    structs = _structs(program.read(start, stop - start), (b"task_struct", b"signal_struct", b"thread_info"))
-    task = structs[b"task_struct"]
-    found = {name: task[name.encode()] for name in TASK}
-    found["state"] = task[b"__state"] if b"__state" in task else task[b"state"]
-    inside = task.get(b"thread_info", 0) + structs[b"thread_info"].get(b"cpu", 0)
-    found["cpu"] = inside if b"cpu" in structs[b"thread_info"] else task.get(b"cpu", found["on_cpu"])
-    return found | {"thread_head": structs[b"signal_struct"][b"thread_head"]}
-
-
-def _structs(data: bytes, wanted: Sequence[bytes]) -> dict[bytes, dict[bytes, int]]:
-    """Byte offsets of the members of these structs."""
-    magic, _, _, header, type_off, type_len, str_off, _ = struct.unpack_from("<HBBIIIII", data)
-    if magic != BTF_MAGIC:
-        raise LookupError("what should be its BTF is none")
-    strings = header + str_off
-    at, end = header + type_off, min(header + type_off + type_len, len(data) - 12)
-    found: dict[bytes, dict[bytes, int]] = {}
-    while at < end and len(found) < len(wanted):
-        name, info, _ = struct.unpack_from("<III", data, at)
-        kind, count = info >> 24 & 0x1F, info & 0xFFFF
-        at += 12
-        if kind == STRUCT and _string(data, strings + name) in wanted:
-            members = (struct.unpack_from("<III", data, at + 12 * number) for number in range(count))
-            mask = 0xFFFFFF if info >> 31 else 0xFFFFFFFF
-            found[_string(data, strings + name)] = {
-                _string(data, strings + label): (bits & mask) // 8 for label, _, bits in members
-            }
-        fixed, each = TRAILER.get(kind, (0, 0))
-        at += fixed + each * count
-    missing = [name.decode() for name in wanted if name not in found]
-    if missing:
-        raise LookupError(f"no struct {missing[0]} in its BTF")
-    return found
-
-
-def _string(data: bytes, at: int) -> bytes:
-    return data[at : max(at, data.find(b"\0", at))]
+    types = btf.read(program.read(start, stop - start))
+    task, thread = types.members("task_struct"), types.members("thread_info")
+    found = {name: task[name] for name in TASK}
+    found["state"] = task["__state"] if "__state" in task else task["state"]
+    found["cpu"] = task.get("thread_info", 0) + thread["cpu"] if "cpu" in thread else task.get("cpu", found["on_cpu"])
+    return found | {"thread_head": types.members("signal_struct")["thread_head"]}
 
 
 def _total(program: Any) -> tuple[tuple[str, int], ...]:
@@ -386,9 +355,7 @@ def _words(error: BaseException) -> str:
 
 
 def _clean(text: str) -> str:
-    """One line of printable characters."""
-    plain = "".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST])
-    return " ".join(plain.split())[:LONGEST]
+    return one_line(text, LONGEST)
 
 
 def _answer(facts: VmcoreFacts) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (REPO / "tests" / "shell") in item.path.parents:
             item.add_marker("spawns")  # scripts are what is tested there
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay to the end: the garbage collector need not walk over all of them again and again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 from pathlib import Path
 
 from kdump_pkg import fs, run
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.facts.corefile import FLAT, FLAT_END, FLAT_HEADER, PIECE
+from kdump_pkg.untrusted import masked
 
 MAGIC = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
-FLATTENED = b"makedumpfile\0\0\0\0"  # makedumpfile(8), -F: this and 4080 bytes more, then pieces with their places
-HEADER, PIECE, END = 4096, struct.Struct(">qq"), (-1, -1)  # offset and size of each piece; an END after the last
 CHUNK = 1 << 20
 LONGEST = 200  # of age's own words: it quotes what it can't read
 
@@ -37,9 +36,7 @@ def decrypt(source: Path, target: Path, identity: Path) -> None:
         fs.check_space(target.parent, os.fstat(reader).st_size)
         with run.streaming(["age", "--decrypt", "--identity", os.fspath(identity)], stdin=reader) as age:
             _save(age, tmp, source)
-        if os.path.lexists(target):
-            raise KdumpError(f"{target}: appeared meanwhile, left alone")
-        fs.commit(tmp, target)
+        fs.commit_new(tmp, target)
     except OSError as error:
         raise KdumpError(f"{target}: {error.strerror or error}") from None
     finally:
@@ -62,8 +59,8 @@ def _save(age: run.Stream, tmp: Path, source: Path) -> None:
     """What age gives, into TMP; its exit code counts more than what is wrong with that."""
     writer = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        head = age.read(len(FLATTENED))
-        whole = _rearrange(age, writer) if head == FLATTENED else _copy(age, writer, head)
+        head = age.read(len(FLAT))
+        whole = _rearrange(age, writer) if head == FLAT else _copy(age, writer, head)
     finally:
         os.close(writer)
     _check(age, source)
@@ -82,11 +79,11 @@ def _copy(age: run.Stream, writer: int, head: bytes) -> bool:
 
 def _rearrange(age: run.Stream, writer: int) -> bool:
     """Put the pieces of a flattened file in their places. False when it ends before its end."""
-    age.read(HEADER - len(FLATTENED))
+    age.read(FLAT_HEADER - len(FLAT))
     while len(place := age.read(PIECE.size)) == PIECE.size:
         offset, size = PIECE.unpack(place)
         if offset < 0 or size < 0:
-            return (offset, size) == END and not age.read(1)
+            return (offset, size) == FLAT_END and not age.read(1)
         while size:
             chunk = age.read(min(size, CHUNK))
             if not chunk:
@@ -111,7 +108,7 @@ def _check(process: run.Stream, source: Path) -> None:
     text = result.stderr.decode("utf-8", "replace")
     lines = [line.strip() for line in text.splitlines() if line.strip() and "report unexpected" not in line]
     words = "; ".join(lines).removeprefix("age: error: ")
-    words = "".join(c if c.isprintable() else "?" for c in words)[:LONGEST] or f"exit code {result.returncode}"
+    words = masked(words)[:LONGEST] or f"exit code {result.returncode}"
     hint = None
     if "no identity matched" in words:
         words, hint = "not encrypted for this key", "take the private key of a recipient in encrypt_to"

@@ -20,9 +20,9 @@ from typing import Any
 
 from kdump_pkg import fs, run
 from kdump_pkg.errors import CommandError, KdumpError
+from kdump_pkg.paths import REPORT_SUMS
 
 ZSTD = ("zstd", "--quiet", "--threads=0", "--stdout", "-")
-SUMS = "report.sums"
 CHUNK = 1 << 20
 MOST_PIECES = 10_000
 """Of a file with holes; one with more is written whole."""
@@ -97,9 +97,9 @@ def _fill(tar: tarfile.TarFile, archive: Archive, base: int) -> None:
     for name, path in archive.more:
         with _open_file(os.path.realpath(path), None) as fd:
             sums.append((_add(tar, archive.home, name, fd), name))
-    if SUMS not in archive.files:
+    if REPORT_SUMS not in archive.files:
         data = "".join(f"{digest}  {name}\n" for digest, name in sums).encode()
-        tar.addfile(_header(f"{archive.home}/{SUMS}", archive.time, len(data)), io.BytesIO(data))
+        tar.addfile(_header(f"{archive.home}/{REPORT_SUMS}", archive.time, len(data)), io.BytesIO(data))
 
 
 def _add(tar: tarfile.TarFile, home: str, name: str, fd: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from kdump_pkg import fs
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import dumps
@@ -28,7 +29,9 @@ def pin(ctx: Context, directory: str, name: str, *, pinned: bool) -> None:
             os.close(fd)
     except OSError as error:
         verb = "pinned" if pinned else "unpinned"
-        raise KdumpError(f"{directory}/{name}: not {verb}: {error.strerror or error}") from None
+        raise KdumpError(
+            f"{directory}/{name}: not {verb}: {error.strerror or error}", hint=fs.HINTS.get(error.errno or 0)
+        ) from None
 
 
 def _mark(fd: int, *, pinned: bool) -> None:

@@ -25,6 +25,7 @@ from kdump_pkg.errors import CommandError, KdumpError
 from kdump_pkg.facts import dumps
 from kdump_pkg.model.upload import Arrived, Batch, Piece, Record, Store
 from kdump_pkg.run import Result
+from kdump_pkg.untrusted import masked
 
 BLOCK = 1 << 20
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -33,7 +34,7 @@ PATIENCE = 6 * 3600
 LIMITS = (
     "--ask-password=false", "--retries=1", "--low-level-retries=3", "--contimeout=15s", "--timeout=60s", "--stats=0",
     "--transfers=2", "--checkers=2", "--log-level=NOTICE",
-    # Ours to make none, and the hash of what comes in one go is the store's own.
+    # No bucket is ours to make; and of what is sent in one go the store itself tells the hash.
     "--s3-no-check-bucket", "--s3-upload-cutoff=200M",
 )  # fmt: skip
 SAID = 1 << 16  # bytes of what rclone said that are looked at
@@ -264,7 +265,7 @@ def explain(store: Store, done: Result) -> KdumpError:
     said = re.sub(r"(?i)((?:signature|credential|token|password|secret)[\w-]*=)[^&\s\"]+", r"\1…", said)
     lines = [re.sub(PREFIX, "", line).strip() for line in said.splitlines()]
     last = next((line for line in reversed(lines) if line), f"exit code {done.returncode}")
-    words = "".join(c if c.isprintable() else "?" for c in last)
+    words = masked(last)
     for pattern, what, hint in CAUSES:
         if re.search(pattern, said, re.IGNORECASE):
             return KdumpError(

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdump_pkg import fs, paths
+from kdump_pkg import fs, paths, untrusted
 from kdump_pkg.apply import debug
 from kdump_pkg.context import Context, stamp
 from kdump_pkg.debuginfo import btf, image, module
 from kdump_pkg.errors import BadImageError, KdumpError
-from kdump_pkg.facts import elf, ko, vmlinuz
+from kdump_pkg.facts import debugfiles, elf, ko, vmlinuz
 
 Report = Callable[[str], None]
 WAIT = 120  # seconds for another process that makes the same, on a slow machine
 RECORD_WAIT = 60  # and for a hook that builds an image
-_RELEASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~-]{0,127}")
 _BUILD_ID = re.compile(r"[0-9a-f]{16,64}")
 _MODULE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -51,7 +50,7 @@ def ensure(ctx: Context, release: str, build_id: str, report: Report | None = No
         with fs.lock(ctx.path(paths.DEBUG_LOCK), wait=WAIT):
             if not _current(ctx, release, build_id):  # nobody else has made it meanwhile
                 _make(ctx, release, build_id, report or (lambda line: None))
-    return ctx.path(_made(release))
+    return ctx.path(debugfiles.made(release))
 
 
 def limits(ctx: Context, release: str) -> tuple[str, ...]:
@@ -84,38 +83,23 @@ def ensure_modules(ctx: Context, release: str, names: Iterable[str], report: Rep
 
 def _check(release: str, build_id: str | None) -> None:
     """Both come out of a dump, and go into paths."""
-    if not _RELEASE.fullmatch(release) or ".." in release:
+    if not release:
+        raise KdumpError("the release of its kernel is not known")
+    if not untrusted.release(release):
         raise KdumpError(f"{release[:60]!r} is no kernel release")
     if build_id is not None and not _BUILD_ID.fullmatch(build_id):
         raise KdumpError(f"the build ID of the kernel {release} is not known, so no vmlinux can be told to be its own")
 
 
-def _made(release: str) -> str:
-    return f"{paths.DEBUG_MODULES}/{release}/vmlinux.{paths.MADE}"
-
-
 def _real(ctx: Context, release: str, build_id: str) -> str | None:
     """A vmlinux with real DWARF, wherever a debugger or a package would put it."""
-    made = ctx.path(_made(release))
-    for place in (*_real_places(ctx, release), debug.link_name(build_id)):
+    made = ctx.path(debugfiles.made(release))
+    for place in (*debugfiles.places(ctx, release), debug.link_name(build_id)):
         if ctx.is_file(place) and not _same(ctx.path(place), made):
             facts = _facts(ctx, place)
             if facts and facts.build_id == build_id and facts.abilities == "DWARF":
                 return place
     return None
-
-
-def _real_places(ctx: Context, release: str) -> tuple[str, ...]:
-    base = (ctx.read_text(f"{paths.MODULES}/{release}/pkgbase") or "").strip("/")
-    return (
-        f"{paths.DEBUG_MODULES}/{release}/vmlinux",
-        f"{paths.DEBUG_MODULES}/{release}/vmlinux.debug",
-        f"/usr/lib/debug/boot/vmlinux-{release}",
-        f"/usr/lib/debug{paths.MODULES}/{release}/vmlinux",
-        f"{paths.MODULES}/{release}/build/vmlinux",
-        f"{paths.MODULES}/{release}/vmlinux",
-        *([f"/usr/src/debug/{base}/vmlinux"] if _RELEASE.fullmatch(base) else []),
-    )
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -132,7 +116,7 @@ def _facts(ctx: Context, place: str) -> elf.ElfFacts | None:
 def _current(ctx: Context, release: str, build_id: str) -> bool:
     """Whether what was made is still there, and would not be made otherwise now."""
     entry = _entry(ctx, release)
-    now = stamp(ctx.path(_made(release)))
+    now = stamp(ctx.path(debugfiles.made(release)))
     if not now or (entry.get("format"), entry.get("build_id"), entry.get("stamp")) != (image.FORMAT, build_id, now):
         return False
     here = _marked(ctx, release)
@@ -174,7 +158,7 @@ def _make(ctx: Context, release: str, build_id: str, report: Report) -> None:
         except BadImageError as error:
             refused.append(f"{source.path}: {error.message.removeprefix(f'{source.path}: ')}")
             continue
-        target = ctx.path(_made(release))
+        target = ctx.path(debugfiles.made(release))
         _write(target, made)
         _link(ctx, release, build_id)
         entry = {
@@ -248,7 +232,7 @@ def _link(ctx: Context, release: str, build_id: str) -> None:
     """By the build ID, where nobody else has put something."""
     path = ctx.path(debug.link_name(build_id), follow=False)
     if not os.path.lexists(path) or (path.is_symlink() and f"/{release}/" in os.readlink(path)):  # noqa: PTH115
-        debug.link(ctx, build_id, _made(release))
+        debug.link(ctx, build_id, debugfiles.made(release))
 
 
 def _note(ctx: Context, release: str, what: dict[str, Any], build_id: str | None = None) -> None:
@@ -265,14 +249,9 @@ def _note(ctx: Context, release: str, what: dict[str, Any], build_id: str | None
 
 
 def _module_files(ctx: Context, release: str) -> dict[str, str]:
-    """Paths of modules by name, as depmod(8) lists them."""
-    found = {}
-    for line in (ctx.read_text(f"{paths.MODULES}/{release}/modules.dep") or "").splitlines():
-        file = line.partition(":")[0]
-        name = file.rsplit("/", 1)[-1].split(".ko")[0].replace("-", "_")
-        if ".." not in file.split("/") and _MODULE.fullmatch(name):
-            found[name] = f"{paths.MODULES}/{release}/{file}"
-    return found
+    """Paths of modules by name, those that the name of a file of ours can be made of."""
+    found = ko.read_files(ctx, release)
+    return {name: file for name, file in found.items() if ".." not in file.split("/") and _MODULE.fullmatch(name)}
 
 
 class _Modules:

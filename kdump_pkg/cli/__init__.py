@@ -12,6 +12,7 @@ from kdump_pkg import __version__, ui
 from kdump_pkg.cli import dumps, machine
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError, missing_module
+from kdump_pkg.fs import HINTS
 from kdump_pkg.options import OPTIONS
 
 VERBS = (*machine.VERBS, *dumps.VERBS)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if args.debug:
             traceback.print_exc()
-        ui.error(f"{error.filename or 'kdump-pkg'}: {error.strerror or error}")
+        ui.error(f"{error.filename or 'kdump-pkg'}: {error.strerror or error}", HINTS.get(error.errno or 0))
     return 1
 
 
@@ -71,7 +72,9 @@ def _options_help() -> str:
 
 
 def _context(args: argparse.Namespace) -> Context:
-    root = Path(getattr(args, "root", None) or "/").resolve()
-    if not root.is_dir():
-        raise KdumpError(f"{root}: not a directory", hint="--root takes the directory that holds the system")
+    name = getattr(args, "root", None)
+    root = Path(os.path.realpath("/" if name is None else name))  # unlike resolve() it bears a loop of links
+    if name == "" or not root.is_dir():  # a script's variable that was never set does not mean this system
+        what = root if name != "" else "an empty word"
+        raise KdumpError(f"{what}: not a directory", hint="--root takes the directory that holds the system")
     return Context(root=root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kdump_pkg.cli.verb import Verb, need_root, with_json, with_root
+from kdump_pkg.cli.verb import Verb, check_file, need_root, with_json, with_root
 from kdump_pkg.context import Context
 
 MATCH = "the dump: how its name begins, its kernel's release, or its time (the newest)"
@@ -50,6 +50,8 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 def _report(ctx: Context, args: argparse.Namespace) -> int:
     from kdump_pkg import reports
 
+    if args.html is not None:
+        check_file(args.html)
     return reports.show(ctx, args.match, html=args.html, as_json=args.json)
 
 
@@ -63,6 +65,7 @@ def _export(ctx: Context, args: argparse.Namespace) -> int:
     from kdump_pkg import exporting
 
     need_root()
+    check_file(args.file)
     return exporting.export(ctx, args.match, args.file, debug_kernel=args.debug_kernel)
 
 

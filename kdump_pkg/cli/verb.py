@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
@@ -25,6 +26,15 @@ def with_root(parser: argparse.ArgumentParser) -> None:
 
 def with_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def check_file(name: str) -> None:
+    """Raises KdumpError when no file can be made of this name, before anything is worked out."""
+    path = Path(name).absolute()
+    if path.is_dir():
+        raise KdumpError(f"{name}: a directory", hint="name the file to write")
+    if not path.parent.is_dir():
+        raise KdumpError(f"{name}: there is no directory {path.parent}", hint="make it, or name another file")
 
 
 def need_root() -> None:

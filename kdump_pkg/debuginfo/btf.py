@@ -153,6 +153,15 @@ class Btf:
                 found.setdefault((ENUM if kind == ENUM64 else kind, self.name(number)), number)
         return found
 
+    def members(self, name: str) -> dict[str, int]:
+        """Members of the structure NAME and where they begin, in bytes. Raises BadImageError when it isn't there."""
+        number = self.named.get((STRUCT, name))
+        if number is None:
+            raise BadImageError(f"BTF: no struct {name}")
+        at, mask = self.starts[number] + 3, 0xFFFFFF if self.flag(number) else 0xFFFFFFFF
+        places = range(at, at + 3 * self.elements(number), 3)
+        return {self.text(self.words[place]): (self.words[place + 2] & mask) >> 3 for place in places}
+
     @cached_property
     def constants(self) -> dict[str, int]:
         """Values of enumerators, as C sees them; of several with one name, the first."""

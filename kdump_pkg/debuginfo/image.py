@@ -41,11 +41,6 @@ class Made:
     limits: tuple[str, ...]
     """What it can't do, a sentence each."""
 
-    @property
-    def held(self) -> int:
-        """Bytes that have to be written."""
-        return sum(len(data) for _, data in self.pieces)
-
 
 def make(image: bytes, layout: Layout, system_map: bytes | None = None) -> Made:
     """The kernel IMAGE, with DWARF. SYSTEM_MAP is the file of that name, for an image whose own table can't be read.

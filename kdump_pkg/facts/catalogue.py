@@ -6,7 +6,6 @@ a dump that goes away meanwhile is not there.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -23,14 +22,13 @@ from kdump_pkg.facts.foreign import Now
 from kdump_pkg.fs import TEMPORARY
 from kdump_pkg.model import Config, Target
 from kdump_pkg.model.dumps import Details, Entry, State
+from kdump_pkg.paths import REPORT_JSON
+from kdump_pkg.untrusted import escaped, number, release
 
 HOME = "/var/crash"
-LARGEST_REPORT = 1 << 20
 RECENT = 60  # seconds
 LONGEST, LONGEST_META = 120, 4096  # characters of a text in a report, and of one in `meta`
 STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "dmesg": "dmesg only", "failed": "failed"}
-CORES = ("vmcore", "vmcore.flat", "vmcore.partial", "vmcore.incomplete")
-"""Names of the memory in a dump of ours, the best first."""
 CORE_LIKE = re.compile(r"vmcore|crashdump|dump\b")
 """Names of which one would like to hear what is wrong with them, when they are none."""
 
@@ -95,23 +93,30 @@ def read_path(ctx: Context, path: str) -> Entry | None:
         os.close(base)
     if found is None or (found.state != "complete" and not CORE_LIKE.match(name)):
         return None
-    return replace(found, id=clean(name), path=path, vmcore=path)
+    return replace(found, id=escaped(name), path=path, vmcore=path)
 
 
 @contextmanager
 def opened(ctx: Context, entry: Entry) -> Iterator[int]:
-    """A descriptor of the directory that the files of a dump lie in. Raises KdumpError when it is gone."""
+    """A descriptor of the directory that the files of a dump lie in. Raises KdumpError when the dump is gone."""
     alone = entry.path == entry.vmcore
+    with opened_directory(ctx, entry) as fd:
+        if not (alone or entry.foreign or dumps.read_meta(fd) is not None):
+            raise KdumpError(f"{escaped(entry.path)}: gone meanwhile")
+        yield fd
+
+
+@contextmanager
+def opened_directory(ctx: Context, entry: Entry) -> Iterator[int]:
+    """The same, whatever is left in there."""
     try:
         fd = os.open(ctx.path(parent_of(entry)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise KdumpError(f"{clean(entry.path)}: can't be read: {error.strerror}") from None
+        raise KdumpError(f"{escaped(entry.path)}: can't be read: {error.strerror}") from None
     try:
-        if not (alone or entry.foreign or dumps.read_meta(fd) is not None):
-            raise KdumpError(f"{clean(entry.path)}: gone meanwhile")
         yield fd
     except OSError as error:
-        raise KdumpError(f"{clean(entry.path)}: {error.strerror or error}") from None
+        raise KdumpError(f"{escaped(entry.path)}: {error.strerror or error}") from None
     finally:
         os.close(fd)
 
@@ -127,7 +132,7 @@ def read_details(ctx: Context, entry: Entry) -> Details:
         meta = dumps.read_meta(fd) if not entry.foreign else None
         files = dumps.stats_of(fd, _wanted(entry))
     return Details(
-        meta=tuple((clean(key[:LONGEST]), clean(value[:LONGEST_META])) for key, value in (meta or {}).items()),
+        meta=tuple((escaped(key[:LONGEST]), escaped(value[:LONGEST_META])) for key, value in (meta or {}).items()),
         files=tuple((name, files[name].st_size) for name in sorted(files)),
     )
 
@@ -146,11 +151,6 @@ def _now(ctx: Context) -> Now:
     """The last minute, as far as it is of this boot: what the crash cut off a moment ago is not being written now."""
     boot = re.search(r"^btime ([0-9]{1,11})$", ctx.read_text("/proc/stat") or "", re.MULTILINE)
     return Now(max(ctx.clock() - RECENT, float(boot[1]) if boot else 0), ctx.clock() + RECENT)
-
-
-def clean(text: str) -> str:
-    """Text that can't command a terminal, nor make two lines of one."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _read_shelf(ctx: Context, directory: str, now: Now, refused: list[str]) -> Iterator[Entry]:
@@ -204,7 +204,7 @@ def _read_directory(ctx: Context, where: Path, path: str) -> Entry | None:
     fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = _read_ours(fd, path, now) or foreign.read_any(fd, path, now)
-        return replace(found, id=clean(found.id)) if found is not None else None
+        return replace(found, id=escaped(found.id)) if found is not None else None
     finally:
         os.close(fd)
 
@@ -216,16 +216,16 @@ def _read_ours(fd: int, path: str, now: Now) -> Entry | None:
         return None
     files = dumps.stats_of(fd, dumps.is_known)
     own = os.fstat(fd)
-    core = next((name + tail for tail in ("", ".age") for name in CORES if name + tail in files), "")
+    core = dumps.core_of(files)
     name = path.rpartition("/")[2]
-    release, build_id = meta.get("release", ""), meta.get("build_id", "")
-    crashed = dumps.number(meta.get("crash_time"))
+    build_id = meta.get("build_id", "")
+    crashed = number(meta.get("crash_time"))
     entry = Entry(
         id=name,
         path=path,
         maker="kdump-pkg",
         time=dumps.time_of(name) if crashed is None else crashed,
-        release=release if re.fullmatch(r"[A-Za-z0-9._+-]{1,100}", release) else "",
+        release=release(meta.get("release", "")),
         state=_state_of(meta, files, core, now.covers(max(one.st_mtime for one in (own, *files.values())))),
         encrypted=any(file.endswith(".age") and file.removesuffix(".age") not in files for file in files),
         pinned=dumps.is_pinned(fd),
@@ -234,7 +234,7 @@ def _read_ours(fd: int, path: str, now: Now) -> Entry | None:
         log=f"{path}/dmesg.txt" if "dmesg.txt" in files else "",
         build_id=build_id if re.fullmatch(r"[0-9a-f]{2,64}", build_id) else "",
     )
-    return _reported(entry, fd) if "report.json" in files else entry
+    return _reported(entry, fd) if REPORT_JSON in files else entry
 
 
 def _state_of(meta: dict[str, str], files: dict[str, os.stat_result], core: str, recent: bool) -> State:
@@ -244,28 +244,24 @@ def _state_of(meta: dict[str, str], files: dict[str, os.stat_result], core: str,
         return "being written" if recent else "incomplete"
     if state in ("complete", "partial") and not core:
         return "dmesg only" if {"dmesg.txt", "dmesg.txt.age"} & set(files) else "damaged"
+    if state == "complete" and dumps.is_short(meta, files):
+        return "damaged"
     return state
 
 
 def _reported(entry: Entry, fd: int) -> Entry:
     """With what its report says in short."""
-    data = dumps.head_of(fd, "report.json", LARGEST_REPORT)
-    try:
-        report = json.loads(data or b"")
-    except (ValueError, RecursionError):
-        return entry
+    report = dumps.read_json(fd, REPORT_JSON)
     crash = _table(report, "crash")
     where, signature = _table(crash, "where"), _text(crash, "signature")
     function, module = _text(where, "function"), _text(where, "module")
-    checks = _table(report, "verification").get("checks")
-    bad = isinstance(checks, list) and any(_text(check, "state") == "bad" for check in checks)
     kind = _text(crash, "kind")
     return replace(
         entry,
         what=_text(crash, "cause") or ("" if kind == "unknown" else kind),
         where=f"{function} [{module}]" if function and module else function,
         signature=signature if re.fullmatch(r"[0-9a-f]{16}", signature) else "",
-        state="damaged" if bad and entry.state == "complete" else entry.state,
+        state="damaged" if dumps.is_damaged(report) and entry.state == "complete" else entry.state,
     )
 
 
@@ -276,4 +272,4 @@ def _table(value: Any, key: str) -> dict[str, Any]:
 
 def _text(value: Any, key: str) -> str:
     found = value.get(key) if isinstance(value, dict) else None
-    return clean(found[:LONGEST])[: 2 * LONGEST] if isinstance(found, str) else ""
+    return escaped(found[:LONGEST])[: 2 * LONGEST] if isinstance(found, str) else ""

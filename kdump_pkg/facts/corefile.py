@@ -16,12 +16,13 @@ from itertools import accumulate
 from pathlib import Path
 
 from kdump_pkg.errors import BadDumpError
+from kdump_pkg.untrusted import escaped
 
 FLAT = b"makedumpfile\0\0\0\0"
 FLAT_HEADER = 4096
 """Bytes before the first piece: MAX_SIZE_MDF_HEADER in makedumpfile.h."""
-PIECE = struct.Struct(">qq")
-"""Where it belongs, and how long it is; both -1 at the end."""
+PIECE, FLAT_END = struct.Struct(">qq"), (-1, -1)
+"""Where it belongs, and how long it is; what stands there after the last one."""
 MOST_PIECES = 1_000_000
 MOST_OVERLAPS = 1000
 """Pieces that may lie over the bytes that are asked for; makedumpfile writes its header twice, and nothing else."""
@@ -100,7 +101,7 @@ class FlatCore(Core):
                 self.cut = f"truncated: it ends after {size} bytes, before the mark of its end"
                 return
             target, length = PIECE.unpack(head)
-            if target == length == -1:
+            if (target, length) == FLAT_END:
                 return
             at += PIECE.size
             if target < 0 or length <= 0:
@@ -139,21 +140,17 @@ class FlatCore(Core):
 @contextmanager
 def open_core(path: Path) -> Iterator[Core]:
     """Errors inside the block get the file's name. Raises BadDumpError for what is no dump at first sight."""
+    name = escaped(os.fspath(path))
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise BadDumpError(f"{shown(path)}: {getattr(error, 'strerror', None) or 'no such file'}") from None
+        raise BadDumpError(f"{name}: {getattr(error, 'strerror', None) or 'no such file'}") from None
     try:
         yield _core(fd)
     except BadDumpError as error:
-        raise BadDumpError(f"{shown(path)}: {error.message}", hint=error.hint) from None
+        raise BadDumpError(f"{name}: {error.message}", hint=error.hint) from None
     finally:
         os.close(fd)
-
-
-def shown(path: Path) -> str:
-    """A name that can't command a terminal, nor make two lines of one."""
-    return "".join(c if c.isprintable() else "?" for c in os.fspath(path))
 
 
 def _core(fd: int) -> Core:

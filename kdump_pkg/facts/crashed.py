@@ -9,13 +9,19 @@ from pathlib import Path
 
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.facts import dumps
+from kdump_pkg.facts import catalogue, dumps
 from kdump_pkg.model.dumps import Entry
+from kdump_pkg.paths import REPORT_JSON
+from kdump_pkg.run import Result
 
 LOG_TAIL = 1 << 23
 """Bytes from the end of a log: the crash stands there, and no kernel writes more about one."""
-LARGEST_LOG = 1 << 26
+LARGEST_LOG = 1 << 27
 """Bytes of one that is taken out of the memory: whoever made that up must not fill /tmp."""
+LIMITS = ("--as=4294967296", f"--fsize={LARGEST_LOG}", "--cpu=100", "--core=0")
+"""For makedumpfile, whatever the memory makes of it; the file that it writes is the log."""
+DUMPING = 120
+"""Seconds for that, also where the disk is slow."""
 LARGEST_REPORT = 1 << 22
 CACHE = "/var/cache/pacman/pkg"
 DMI = "/sys/class/dmi/id"
@@ -29,7 +35,7 @@ def read_log(ctx: Context, entry: Entry) -> bytes | None:
 
 def read_report(ctx: Context, entry: Entry) -> bytes | None:
     """report.json of a dump, whatever stands in it; None where there is none, or it can be no report by its size."""
-    data = None if entry.foreign else _tail(ctx, f"{entry.path}/report.json", LARGEST_REPORT + 1)
+    data = None if entry.foreign else _tail(ctx, f"{entry.path}/{REPORT_JSON}", LARGEST_REPORT + 1)
     return data if data is not None and len(data) <= LARGEST_REPORT else None
 
 
@@ -54,21 +60,11 @@ def read_meta(ctx: Context, entry: Entry) -> dict[str, str]:
     """What the capture wrote down of a dump of ours; empty for a foreign one."""
     if entry.foreign:
         return {}
-    parent, _, name = entry.path.rstrip("/").rpartition("/")
     try:
-        base = os.open(ctx.path(parent or "/"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (OSError, KdumpError):
-        return {}
-    try:
-        fd = dumps.open_dump(base, name)
-        if fd is None:
-            return {}
-        try:
+        with catalogue.opened(ctx, entry) as fd:
             return dumps.read_meta(fd) or {}
-        finally:
-            os.close(fd)
-    finally:
-        os.close(base)
+    except KdumpError:  # gone meanwhile
+        return {}
 
 
 def read_cached(ctx: Context, names: set[str]) -> tuple[str, ...]:
@@ -95,17 +91,19 @@ def read_machine(ctx: Context) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in pairs if value)
 
 
+def dump_dmesg(ctx: Context, entry: Entry, out: Path) -> Result:
+    """Let makedumpfile write the log in the memory to OUT. Raises CommandError where it isn't done in time."""
+    argv = ["prlimit", *LIMITS, "makedumpfile", "--dump-dmesg", os.fspath(ctx.path(entry.vmcore)), os.fspath(out)]
+    return ctx.runner(argv, check=False, timeout=DUMPING)
+
+
 def make_dmesg(ctx: Context, entry: Entry, work: Path) -> bytes | None:
     """The log out of the memory, by makedumpfile, in the directory WORK; None where that can't be done."""
-    vmcore = ctx.path(entry.vmcore)
-    if not vmcore.is_file():
+    if not ctx.is_file(entry.vmcore):
         return None
     out = work / "dmesg.txt"
-    limits = ["prlimit", f"--fsize={LARGEST_LOG}", "--cpu=120", "--core=0"]
     try:
-        ctx.runner(
-            [*limits, "makedumpfile", "--dump-dmesg", os.fspath(vmcore), os.fspath(out)], check=False, timeout=300
-        )
+        dump_dmesg(ctx, entry, out)
     except KdumpError:
         return None
     try:

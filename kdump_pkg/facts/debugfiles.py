@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdump_pkg import paths
+from kdump_pkg import paths, untrusted
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BadImageError, KdumpError
 from kdump_pkg.facts import elf, vmlinuz
 
 DEPTH = 12
 """Directories that a module may lie deep; the deepest of Linux 7.2 has 8."""
-RELEASE = re.compile(r"[A-Za-z0-9._+~-]+")
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,32 @@ def is_made(path: str) -> bool:
     return path.endswith(f".{paths.MADE}") or f"/{paths.MADE}/" in path
 
 
+def made(release: str) -> str:
+    """Where our own vmlinux of RELEASE lies, if there is one."""
+    return f"{paths.DEBUG_MODULES}/{release}/vmlinux.{paths.MADE}"
+
+
+def places(ctx: Context, release: str) -> tuple[str, ...]:
+    """Where a package, a build or `rebuild` may have put the vmlinux of RELEASE, those for debuggers first."""
+    debug, modules = f"{paths.DEBUG_MODULES}/{release}", f"{paths.MODULES}/{release}"
+    base = (ctx.read_text(f"{modules}/pkgbase") or "").strip("/")
+    return (
+        f"{debug}/vmlinux",
+        f"{debug}/vmlinux.debug",
+        f"/usr/lib/debug/boot/vmlinux-{release}",
+        f"/usr/lib/debug{modules}/vmlinux",
+        f"{modules}/build/vmlinux",
+        f"{modules}/vmlinux",
+        *([f"/usr/src/debug/{base}/vmlinux"] if untrusted.release(base) else []),
+    )
+
+
 def read_vmlinux(ctx: Context, release: str) -> tuple[DebugFile, ...]:
     """The kernels of RELEASE that lie where a debugger would look for them, and what is installed; damaged ones not."""
+    if not untrusted.release(release):
+        return ()
     found: dict[str, DebugFile] = {}
-    for path in _places(release) if RELEASE.fullmatch(release) else ():
+    for path in (*places(ctx, release), f"{paths.MODULES}/{release}/vmlinuz", made(release)):
         try:
             if ctx.is_file(path) and (real := os.path.realpath(ctx.path(path))) not in found:
                 found[real] = _inspect(ctx, path)
@@ -56,7 +77,7 @@ def read_modules(ctx: Context, release: str, names: Iterable[str]) -> dict[str, 
     """Paths of somebody's debug files of these modules, with DWARF in them, by name."""
     wanted = {name.replace("-", "_") for name in names}
     base = f"{paths.DEBUG_MODULES}/{release}"
-    if not RELEASE.fullmatch(release) or not wanted:
+    if not untrusted.release(release) or not wanted:
         return {}
     found: dict[str, str] = {}
     todo = [(base, 0)]
@@ -70,13 +91,6 @@ def read_modules(ctx: Context, release: str, names: Iterable[str]) -> dict[str, 
             elif (key := module[1].replace("-", "_")) in wanted and _has_dwarf(ctx, path):
                 found[key] = path
     return found
-
-
-def _places(release: str) -> list[str]:
-    debug, modules = f"{paths.DEBUG_MODULES}/{release}", f"{paths.MODULES}/{release}"
-    real = [f"{debug}/vmlinux", f"{debug}/vmlinux.debug", f"/usr/lib/debug/boot/vmlinux-{release}"]
-    here = [f"{modules}/build/vmlinux", f"{modules}/vmlinux", f"{modules}/vmlinuz"]
-    return [*real, *here, f"{debug}/vmlinux.{paths.MADE}"]
 
 
 def _inspect(ctx: Context, path: str) -> DebugFile:

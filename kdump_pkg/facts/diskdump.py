@@ -60,14 +60,12 @@ class _Layout:
 
 
 def read(path: Path) -> Vmcore:
-    """Its headers and VMCOREINFO, which are in the first pages: fast, whatever its size."""
+    """Its headers and VMCOREINFO, which are in the first pages: fast, whatever its size.
+
+    `info` is without values where the dump has no such note.
+    """
     with open_core(path) as core:
         return _read(core)[0]
-
-
-def read_vmcoreinfo(path: Path) -> CoreInfo:
-    """What the crashed kernel says of itself; without values where the dump has no such note."""
-    return read(path).info
 
 
 def examine(path: Path) -> Vmcore:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.fs import TEMPORARY
 from kdump_pkg.model import Config, Dump, Retention, Space, Target, TargetWish
+from kdump_pkg.paths import REPORT_JSON
+from kdump_pkg.untrusted import number
 
 if TYPE_CHECKING:
     from kdump_pkg.model.health import LastDump
@@ -26,8 +28,11 @@ FILES = frozenset({
     "meta", "meta.new", "save.log", "dmesg.txt", "capture-dmesg.txt",
     "vmcore", "vmcore.incomplete", "vmcore.partial", "vmcore.flat",
 })  # fmt: skip
+CORES = ("vmcore", "vmcore.flat", "vmcore.partial", "vmcore.incomplete")
+"""Names of the memory in a dump of ours, the best first."""
 RESULTS = ("complete", "partial", "dmesg", "incomplete", "started", "failed")
 LARGEST_META = 1 << 16  # bytes; a real one has some 2,000
+LARGEST_REPORT = 1 << 20
 LARGEST_LOG = 1 << 25  # bytes; log_buf_len= may make it large, the kernel takes no more than 2 GiB
 HERE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -157,17 +162,42 @@ def head_of(fd: int, name: str, most: int) -> bytes | None:
         os.close(file)
 
 
+def read_json(fd: int, name: str) -> Any:
+    """What stands in a file of the dump that FD is open on; None where that is no JSON."""
+    import json  # hooks have to be fast, and don't ask
+
+    try:
+        return json.loads(head_of(fd, name, LARGEST_REPORT) or b"")
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_damaged(report: Any) -> bool:
+    """Whether a report, as its JSON has it, says that something is wrong with the dump itself."""
+    found = report.get("verification") if isinstance(report, dict) else None
+    checks = found.get("checks") if isinstance(found, dict) else None
+    every = checks if isinstance(checks, list) else []
+    return any(isinstance(check, dict) and check.get("state") == "bad" for check in every)
+
+
+def core_of(files: Container[str]) -> str:
+    """Which of the FILES of a dump is the memory; empty where none is."""
+    return next((name + tail for tail in ("", ".age") for name in CORES if name + tail in files), "")
+
+
+def is_short(meta: dict[str, str], files: dict[str, os.stat_result]) -> bool:
+    """Whether the memory is gone or smaller than what the capture wrote, unless somebody has decrypted it since."""
+    core = core_of(files)
+    steps = [value for key, value in meta.items() if key.startswith("step_vmcore") and value.startswith("exit=0 ")]
+    found = re.search(r" bytes=([0-9]{1,15})$", steps[-1]) if steps else None
+    is_that = meta.get("encrypted") == ("yes" if core.endswith(".age") else "no")
+    return not core or files[core].st_size < (int(found[1]) if found and is_that else 1)
+
+
 def log_has(fd: int, word: bytes) -> bool | None:
     """Whether the crashed kernel's log in the dump that FD is open on has WORD; None where it can't be read."""
-    try:
-        log = os.open("dmesg.txt", HERE | os.O_NONBLOCK, dir_fd=fd)
-    except OSError:
-        return None
-    try:
-        with os.fdopen(log, "rb") as file:
-            return word in file.read(LARGEST_LOG) if stat.S_ISREG(os.fstat(log).st_mode) else None
-    except OSError:
-        return None
+    log = head_of(fd, "dmesg.txt", LARGEST_LOG)
+    return None if log is None else word in log
 
 
 def files_of(fd: int) -> dict[str, int]:
@@ -217,6 +247,8 @@ def _described(base: int, directory: str, name: str, word: bytes) -> tuple[LastD
             release=name[len("2026-11-23T07-46-54Z-") :],
             result=meta.get("result", "") if meta.get("result") in RESULTS else "",
             seconds=took if 0 <= took < DAY else None,
+            damaged=is_damaged(read_json(fd, REPORT_JSON))
+            or (meta.get("result") == "complete" and is_short(meta, stats_of(fd, is_known))),
         )
         return dump, log_has(fd, word) if word else None
     finally:
@@ -224,11 +256,6 @@ def _described(base: int, directory: str, name: str, word: bytes) -> tuple[LastD
 
 
 DAY = 86400
-
-
-def number(text: str | None) -> int | None:
-    """Of what `meta` says; None for what is none."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 12 else None
 
 
 def time_of(name: str) -> int:

@@ -10,13 +10,15 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from kdump_pkg.errors import BadImageError
-from kdump_pkg.model.elf import Layout, Section, Segment
+from kdump_pkg.untrusted import masked
+
+if TYPE_CHECKING:
+    from kdump_pkg.model.elf import Layout, Section, Segment
 
 T = TypeVar("T")
-
 
 LARGEST = 1 << 27  # bytes of a section that is read whole; .BTF has some 5 MB
 ABILITIES = ("none", "symbols", "BTF", "BTF+symbols", "DWARF")
@@ -137,12 +139,14 @@ def _machine(elf: Any) -> str:
 
 
 def _layout(elf: Any, data: bytes, name: str) -> Layout:
+    from kdump_pkg.model.elf import Layout  # hooks have to be fast, and don't ask
+
     if elf.elfclass != 64 or not elf.little_endian:
         raise BadImageError(f"{name}: not a 64-bit little-endian ELF file")
     sections = tuple(_section(s, _raw(data, elf, "sh", n, 4)) for n, s in enumerate(elf.iter_sections()))
     for one in sections:
         if one.held and one.offset + one.size > len(data):
-            raise BadImageError(f"{name}: truncated, its section {_printable(one.name)} ends beyond it")
+            raise BadImageError(f"{name}: truncated, its section {masked(one.name[:40])} ends beyond it")
     segments = tuple(_segment(s.header, _raw(data, elf, "ph", n, 0)) for n, s in enumerate(elf.iter_segments()))
     if any(s.offset + s.file_size > len(data) for s in segments):
         raise BadImageError(f"{name}: truncated, a segment ends beyond it")
@@ -164,6 +168,8 @@ def _raw(data: bytes, elf: Any, table: str, index: int, at: int) -> int:
 
 
 def _section(section: Any, number: int) -> Section:
+    from kdump_pkg.model.elf import Section
+
     head = section.header
     return Section(
         name=section.name,
@@ -180,6 +186,8 @@ def _section(section: Any, number: int) -> Section:
 
 
 def _segment(head: Any, number: int) -> Segment:
+    from kdump_pkg.model.elf import Segment
+
     return Segment(
         type=number,
         flags=head["p_flags"],
@@ -190,7 +198,3 @@ def _segment(head: Any, number: int) -> Segment:
         memory_size=head["p_memsz"],
         alignment=head["p_align"],
     )
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:40])

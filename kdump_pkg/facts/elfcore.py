@@ -1,4 +1,8 @@
-"""An ELF vmcore, as /proc/vmcore is and `makedumpfile -E` writes it: its note VMCOREINFO, and whether all is there."""
+"""An ELF vmcore, as /proc/vmcore is and `makedumpfile -E` writes it: its note VMCOREINFO, and whether all is there.
+
+Without pyelftools, which reads whole notes and tables: here each number is held against the file's size before it is
+used, and the file may be makedumpfile's stream.
+"""
 
 from __future__ import annotations
 

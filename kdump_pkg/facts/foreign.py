@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from kdump_pkg.facts import dumps
 from kdump_pkg.model.dumps import Entry, Maker, State
+from kdump_pkg.untrusted import number
 
 KDUMPST = "/var/crash/kdumpst/crash"
 HEAD = 1 << 15
@@ -228,7 +229,7 @@ def _state_of(head: bytes | None, name: str, *, recent: bool) -> State:
 def _identified(entry: Entry, head: bytes | None) -> Entry:
     """With what VMCOREINFO says, of which the first is meant."""
     text = {key.decode(): value.decode() for key, value in reversed(VMCOREINFO.findall(head or b""))}
-    time = dumps.number(text.get("CRASHTIME"))
+    time = number(text.get("CRASHTIME"))
     build_id = text.get("BUILD-ID", "").lower()
     return replace(
         entry,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kdump_pkg import paths
+from kdump_pkg import paths, untrusted
 from kdump_pkg.context import Context
 from kdump_pkg.facts.alpm import Packages, open_packages
+from kdump_pkg.facts.ko import read_files
 from kdump_pkg.model import module_name
 from kdump_pkg.model.evidence import Source
 
-RELEASE = re.compile(r"[A-Za-z0-9._+~-]{1,128}")
 MODULE = re.compile(r"[A-Za-z0-9_]{1,64}")
 EXTRA = ("updates", "updates/dkms", "extramodules", "extra")
 """Directories of modules that are no part of the kernel's tree."""
@@ -27,7 +27,7 @@ def read_sources(ctx: Context, release: str, modules: Iterable[str], foreign: It
     FOREIGN are those that say of themselves that they are no part of the kernel's tree: where this release is gone from
     the disk, they are looked for among other releases.
     """
-    if not RELEASE.fullmatch(release) or release in (".", ".."):
+    if not untrusted.release(release):
         return {}
     packages = open_packages(ctx)
     files = _files(ctx, release, {name for name in modules if MODULE.fullmatch(name)})
@@ -48,11 +48,7 @@ def read_sources(ctx: Context, release: str, modules: Iterable[str], foreign: It
 def _files(ctx: Context, release: str, wanted: set[str]) -> dict[str, str]:
     """Absolute paths of modules, by what depmod wrote; those that it hasn't seen yet are looked for."""
     home = f"{paths.MODULES}/{release}"
-    found = {}
-    for line in (ctx.read_text(f"{home}/modules.dep") or "").splitlines():
-        file = line.partition(":")[0]
-        if (name := module_name(file)) in wanted:
-            found[name] = file if file.startswith("/") else f"{home}/{file}"
+    found = {name: file for name, file in read_files(ctx, release).items() if name in wanted}
     for directory in EXTRA if wanted - found.keys() else ():
         for file in ctx.names(f"{home}/{directory}"):
             if ".ko" in file and (name := module_name(file)) in wanted:

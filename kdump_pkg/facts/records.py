@@ -8,25 +8,26 @@ from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.model.health import CrashTest, Rehearsed
 
-T = TypeVar("T", Rehearsed, CrashTest)
+T = TypeVar("T")
 RESULTS = ("pending", "saved", "lost")
 
 
 def read_rehearsed(ctx: Context) -> Rehearsed | None:
     """The last rehearsal."""
-    return _read(ctx, paths.REHEARSED, Rehearsed)
+    return made(Rehearsed, ctx.read_record(paths.REHEARSED))
 
 
 def read_test(ctx: Context) -> CrashTest | None:
     """The last crash on purpose."""
-    found = _read(ctx, paths.CRASH_TEST, CrashTest)
+    found = made(CrashTest, ctx.read_record(paths.CRASH_TEST))
     return found if found and found.result in RESULTS else None
 
 
-def _read(ctx: Context, name: str, kind: type[T]) -> T | None:
+def made(kind: type[T], value: Any) -> T | None:
+    """VALUE, out of JSON, as KIND, a dataclass of plain fields; None when it has other names or types."""
     try:
-        found = kind(**ctx.read_record(name))
-    except TypeError:  # names that it doesn't have, or too few
+        found = kind(**value)
+    except TypeError:  # no table, names that it doesn't have, or too few
         return None
     types = kind.__annotations__
     return found if all(_fits(value, types[key]) for key, value in vars(found).items()) else None

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from kdump_pkg import paths
 from kdump_pkg.context import Context, stamp_of
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import dumps
+from kdump_pkg.facts.records import made
 from kdump_pkg.model import UploadWish
-from kdump_pkg.model.dumps import Entry
 from kdump_pkg.model.upload import Arrived, Candidate, Failure, LocalFile, Record, Sent, Store
+from kdump_pkg.paths import REPORT_JSON
+from kdump_pkg.untrusted import masked
+
+if TYPE_CHECKING:
+    from kdump_pkg.model.dumps import Entry  # `status` has to be fast, and needs none
 
 WITHOUT_REPORT = 3600
 """Seconds after which a dump that has got no report is sent without one."""
-LARGEST_REPORT = 1 << 23
 LARGEST_CONFIG = 1 << 20
 NO_NAMES = ("", "localhost", "archlinux", "archiso", "(none)")
 """Host names that many machines have."""
@@ -56,9 +60,9 @@ def _candidate(ctx: Context, entry: Entry) -> Candidate | None:
         waits = ""
         if entry.state == "being written":
             waits = "it is being written"
-        elif "report.json" not in names and 0 <= age < WITHOUT_REPORT:
+        elif REPORT_JSON not in names and 0 <= age < WITHOUT_REPORT:
             waits = "it has no report yet: kdump-pkg collect makes it"
-        opened = encrypted and "report.json" in names and _tells_of_the_log(fd)
+        opened = encrypted and REPORT_JSON in names and _tells_of_the_log(fd)
         return Candidate(entry.id, entry.path, files, entry.signature, encrypted, opened, waits)
     except OSError:  # removed meanwhile
         return None
@@ -77,11 +81,9 @@ def _files(fd: int) -> tuple[LocalFile, ...]:
 def _tells_of_the_log(fd: int) -> bool:
     """Whether a report says more than `meta` does; one that can't be read might."""
     try:
-        with os.fdopen(os.open("report.json", dumps.HERE | os.O_NONBLOCK, dir_fd=fd), "rb") as file:
-            data = file.read(LARGEST_REPORT + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-        crash = json.loads(data[:LARGEST_REPORT])["crash"]
+        crash = dumps.read_json(fd, REPORT_JSON)["crash"]
         return any(crash.get(key) for key in FROM_THE_LOG)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (KeyError, TypeError, AttributeError):
         return True
 
 
@@ -99,34 +101,25 @@ def read_record(ctx: Context) -> Record:
 
 
 def _sent(value: Any) -> Sent | None:
-    if not (isinstance(value, dict) and _all(value, str, "remote", "to", "path", "whole") and "objects" in value):
+    objects = value.get("objects") if isinstance(value, dict) else None
+    if not isinstance(objects, dict) or not all(
+        isinstance(value.get(n), str) for n in ("remote", "to", "path", "whole")
+    ):
         return None
-    if not isinstance(value["objects"], dict) or not PLACE.fullmatch(value["to"]):
-        return None
-    arrived = {name: _arrived(one) for name, one in value["objects"].items()}
-    objects = {name: one for name, one in arrived.items() if one is not None}
-    return Sent(value["remote"], value["to"], value["path"], objects, value["whole"]) if objects == arrived else None
+    arrived = {name: _arrived(one) for name, one in objects.items()}
+    known = {name: one for name, one in arrived.items() if one is not None}
+    good = known == arrived and PLACE.fullmatch(value["to"])
+    return Sent(value["remote"], value["to"], value["path"], known, value["whole"]) if good else None
 
 
 def _arrived(value: Any) -> Arrived | None:
-    if not (isinstance(value, dict) and _all(value, str, "stamp", "sha256") and _all(value, int, "size")):
-        return None
-    good = re.fullmatch("[0-9a-f]{64}", value["sha256"])
-    return Arrived(value["size"], value["stamp"], value["sha256"]) if good else None
+    found = made(Arrived, value)
+    return found if found and re.fullmatch("[0-9a-f]{64}", found.sha256) else None
 
 
 def _failure(value: Any) -> Failure | None:
-    if isinstance(value, dict) and _all(value, str, "text", "hint") and _all(value, int, "time"):
-        return Failure(value["time"], _clean(value["text"]), _clean(value["hint"]))
-    return None
-
-
-def _all(value: dict[str, Any], kind: type, *keys: str) -> bool:
-    return all(isinstance(value.get(key), kind) and not isinstance(value.get(key), bool) for key in keys)
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    found = made(Failure, value)
+    return replace(found, text=masked(found.text), hint=masked(found.hint)) if found else None
 
 
 # --- where to ---------------------------------------------------------------------------------------------------------

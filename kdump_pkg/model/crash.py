@@ -191,3 +191,5 @@ class Report:
     encrypted: bool = False
     """Whether it was made without the log because that can't be read without a key."""
     has_log: bool = True
+    made_by: str = ""
+    """Version of kdump-pkg: another one may read more out of the same log."""

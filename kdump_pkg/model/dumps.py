@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kdump_pkg.untrusted import number
+
 State = Literal["complete", "partial", "incomplete", "dmesg only", "damaged", "being written", "failed"]
 Maker = Literal["kdump-pkg", "ArchWiki", "kdumpst", "Debian", "Fedora", "SUSE", "unknown"]
 """`unknown`: a vmcore that was named by its path, and lies where nobody's dumps do."""
@@ -80,8 +82,7 @@ class CoreInfo:
 
     @property
     def crash_time(self) -> int | None:
-        text = self.get("CRASHTIME")
-        return int(text) if text.isdigit() and len(text) < 12 else None
+        return number(self.get("CRASHTIME"))
 
 
 @dataclass(frozen=True)

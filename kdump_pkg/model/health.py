@@ -59,6 +59,8 @@ class LastDump:
     result: str
     """As its `meta` says it: complete, partial, dmesg, incomplete, started; empty without one."""
     seconds: int | None = None
+    damaged: bool = False
+    """Whether `collect` found that it can't be read as it is."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def add(report: Report, evidence: Evidence, entry: Entry, latest: Sequence[Chang
 
 
 def _all(report: Report, evidence: Evidence, entry: Entry, latest: Sequence[Change]) -> Iterator[Advice]:
-    name = shlex.quote(clean(entry.id))
+    name = shlex.quote(clean(entry.path if entry.maker == "unknown" else entry.id))
     if report.encrypted:
         yield Advice(
             "The dump is encrypted. Decrypt it with the private key; the report is then made of its log.",
@@ -59,7 +59,7 @@ def _all(report: Report, evidence: Evidence, entry: Entry, latest: Sequence[Chan
             f"The machine crashed {evidence.in_a_row} times in a short time. If it doesn't stop, choose another "
             "kernel in the boot menu, linux-lts for example, or leave out the module at fault as told below.",
         )
-    yield from _about_the_dump(report, name)
+    yield from _about_the_dump(report, entry, name)
     if report.has_log:
         yield from for_kind(report.crash, name)
         yield from _memory(report.crash)
@@ -68,12 +68,18 @@ def _all(report: Report, evidence: Evidence, entry: Entry, latest: Sequence[Chan
     yield from _look_inside(report, entry, name)
 
 
-def _about_the_dump(report: Report, name: str) -> Iterator[Advice]:
+def _about_the_dump(report: Report, entry: Entry, name: str) -> Iterator[Advice]:
     if report.verification is not None and not report.verification.good:
         yield Advice(
             "The dump is damaged: what is wrong stands under 'The dump itself'. The log may be whole all the same."
         )
-    if not report.has_log:
+    if not report.has_log and entry.vmcore:
+        yield Advice(
+            "There is no log beside the memory, and makedumpfile could not take it out of there: it has to be "
+            "installed and new enough for this kernel, and the dump whole.",
+            "pacman -S makedumpfile",
+        )
+    if not report.has_log and not entry.foreign:
         yield Advice(
             "No log was saved of the crashed kernel. Why not stands in what the capture said.",
             f"kdump-pkg info {name}",

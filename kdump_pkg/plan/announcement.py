@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from kdump_pkg.model.crash import Report
 from kdump_pkg.model.dumps import Entry
+from kdump_pkg.untrusted import one_line
 
 MESSAGE_ID = "51f81c65055148c29964d3c6ee8a5b5a"
 """Of the entry's text in systemd/kdump-pkg.catalog; never to change, for others filter by it."""
 LONGEST = 400
+"""Characters of a value; its end has to be the only end of a line in it, for that begins the next field."""
 
 
 def fields(entry: Entry, report: Report) -> tuple[tuple[str, str], ...]:
@@ -38,7 +40,7 @@ def fields(entry: Entry, report: Report) -> tuple[tuple[str, str], ...]:
         "KDUMP_STATE": "damaged" if bad else entry.state,
         "KDUMP_DAMAGE": "; ".join(f"{check.name}: {check.text}" for check in bad),
     }
-    return tuple((name, one_line(value)) for name, value in values.items())
+    return tuple((name, one_line(value, LONGEST)) for name, value in values.items())
 
 
 def as_lines(values: tuple[tuple[str, str], ...]) -> bytes:
@@ -48,9 +50,4 @@ def as_lines(values: tuple[tuple[str, str], ...]) -> bytes:
 
 def notice(identity: str, sentence: str) -> bytes:
     """Two lines that hooks/notify reads: the dump, if there is one, and what to say."""
-    return f"{one_line(identity)}\n{one_line(sentence)}\n".encode("utf-8", "replace")
-
-
-def one_line(text: str) -> str:
-    """Printable characters only: a line's end would begin a field of its own."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST]).split())[:LONGEST]
+    return f"{one_line(identity, LONGEST)}\n{one_line(sentence, LONGEST)}\n".encode("utf-8", "replace")

@@ -29,9 +29,7 @@ def choose(wanted: str, kernels: tuple[str, ...], makedumpfile: str | None) -> L
     newest = max((numbers(k) for k in kernels), default=())
     tool = version(makedumpfile)
     damaging = _damaging(newest, tool)
-    known = (
-        f"makedumpfile {'.'.join(map(str, tool))} damages dumps of Linux 7.1 and later at levels with user pages (8)"
-    )
+    known = f"makedumpfile {plain(makedumpfile)} damages dumps of Linux 7.1 and later at levels with user pages (8)"
     level = FULL if wanted == "auto" else int(wanted)
     if damaging and level & USER_PAGES:
         if wanted == "auto":
@@ -55,13 +53,19 @@ def beyond(release: str, makedumpfile: str | None) -> str | None:
     last = KNOWN.get(tool[:3])
     if last is None or series <= last:
         return None
-    newest, mine = (".".join(map(str, parts)) for parts in (last, tool))
-    return f"makedumpfile {mine} was made for Linux up to {newest}; it reads newer ones unless their memory changed"
+    newest = ".".join(map(str, last))
+    known = f"makedumpfile {plain(makedumpfile)} was made for Linux up to {newest}"
+    return f"{known}; it reads newer ones unless their memory changed"
 
 
 def version(package: str | None) -> tuple[int, ...]:
     """Of `1:1.7.9-1`, the middle."""
     return numbers((package or "").split(":")[-1].split("-")[0])
+
+
+def plain(package: str | None) -> str:
+    """`1.7.9` of `1:1.7.9-1`; empty where it is none."""
+    return ".".join(map(str, version(package)))
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from kdump_pkg.model.dumps import Details, Entry
 from kdump_pkg.plan.match import Offset, local
+from kdump_pkg.untrusted import number
 
 HEAD = ("TIME", "RELEASE", "WHAT", "WHERE", "SIZE", "STATE")
 WIDEST = 48  # characters of a column
+SIZE_DIGITS = 15  # of bytes; no disk has more
 STEPS = {"target": "target", "dmesg": "log", "vmcore": "memory", "log": "own log"}
 PACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".lz4": "unlz4", ".xz": "unxz", ".zst": "unzstd"}
 
@@ -76,18 +78,18 @@ def _pairs(entry: Entry, details: Details, offset: Offset) -> Iterator[tuple[str
 
 def _saving(details: Details, offset: Offset) -> Iterator[tuple[str, str]]:
     """What `meta` tells of how it was saved."""
-    saved, crashed = details.get("saved_time"), details.get("crash_time")
-    if saved.isdigit() and len(saved) < 12:
-        late = int(saved) - int(crashed) if crashed.isdigit() and len(crashed) < 12 else -1
-        yield "Saved", local(int(saved), offset) + (f", {late} s after the crash" if 0 <= late < 86400 else "")
+    saved, crashed = number(details.get("saved_time")), number(details.get("crash_time"))
+    if saved is not None:
+        late = saved - crashed if crashed is not None else -1
+        yield "Saved", local(saved, offset) + (f", {late} s after the crash" if 0 <= late < 86400 else "")
     yield "Capture kernel", details.get("capture_release")
     yield "Command line", details.get("cmdline")
     yield "Target", f"{details.get('target')} ({details.get('target_name')})" if details.get("target") else ""
     yield "Dump level", details.get("level")
-    row = details.get("in_a_row")
-    yield "In a row", f"crash number {row} in a short time" if row.isdigit() and row not in ("0", "1") else ""
-    least = details.get("min_available_kib")
-    yield "Memory left", f"{size(int(least) * 1024)} at the least" if least.isdigit() and len(least) < 12 else ""
+    row = number(details.get("in_a_row"))
+    yield "In a row", f"crash number {row} in a short time" if row and row > 1 else ""
+    least = number(details.get("min_available_kib"))
+    yield "Memory left", f"{size(least * 1024)} at the least" if least is not None else ""
     yield from _listed("Steps", _steps(details))
 
 
@@ -97,13 +99,11 @@ def _steps(details: Details) -> Iterator[str]:
         if not key.startswith("step_"):
             continue
         facts = dict(part.partition("=")[::2] for part in value.split(" "))
-        name, _, number = key.removeprefix("step_").partition("_")
+        name, _, again = key.removeprefix("step_").partition("_")
         ended = "" if facts.get("exit") == "0" else f"failed ({facts.get('exit', '?')})"
-        bytes_ = facts.get("bytes", "")
-        parts = [ended, f"{facts.get('seconds', '?')} s"]
-        if bytes_.isdigit() and len(bytes_) < 16 and bytes_ != "0":
-            parts.append(size(int(bytes_)))
-        yield f"{STEPS.get(name, name)}{' ' + number if number else ''}: {', '.join(part for part in parts if part)}"
+        written = number(facts.get("bytes"), SIZE_DIGITS)
+        parts = [ended, f"{facts.get('seconds', '?')} s", size(written) if written else ""]
+        yield f"{STEPS.get(name, name)}{' ' + again if again else ''}: {', '.join(part for part in parts if part)}"
 
 
 def _aligned(files: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
@@ -113,8 +113,8 @@ def _aligned(files: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
 
 
 def _listed(label: str, values: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for number, value in enumerate(values):
-        yield "" if number else label, value
+    for count, value in enumerate(values):
+        yield "" if count else label, value
 
 
 def _zone(seconds: int) -> str:
@@ -176,7 +176,7 @@ def archive_text(entry: Entry, names: Iterable[str], sentence: str = "") -> str:
     kernel = "vmlinux" if "vmlinux" in every else "the vmlinux of that kernel (same build ID)"
     lines = [
         f"A crash of Linux {entry.release or '(release not known)'}, on {local(entry.time, lambda time: 0)} UTC.",
-        sentence,
+        f"{sentence[:1].upper()}{sentence[1:]}." if sentence else "",
         f"Build ID of the kernel: {entry.build_id}." if entry.build_id else "",
         f"Saved by {entry.maker if entry.maker != 'unknown' else 'a program that is not known'}; {entry.state}.",
         "",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kdump_pkg.errors import KdumpError
-from kdump_pkg.plan.level import numbers, version
+from kdump_pkg.plan.level import numbers, plain, version
 
 TOOLS = ("crash", "drgn")
 """The first is taken where it can."""
@@ -45,7 +45,7 @@ def obstacle(tool: str, package: str, release: str) -> str:
     for bound in BOUNDS[tool] if mine else ():
         if kernel >= bound.since and mine <= bound.last:
             series, last = (".".join(map(str, parts)) for parts in (bound.since, bound.last))
-            return f"{tool} {_plain(package)} can't open dumps of Linux {series} and later; one after {last} can"
+            return f"{tool} {plain(package)} can't open dumps of Linux {series} and later; one after {last} can"
     return ""
 
 
@@ -78,7 +78,3 @@ def best(releases: Iterable[str]) -> str:
         if not any(numbers(r)[:2] >= bound.since for r in releases for bound in BOUNDS[tool][:1]):
             return tool
     return TOOLS[-1]
-
-
-def _plain(package: str) -> str:
-    return ".".join(map(str, version(package)))

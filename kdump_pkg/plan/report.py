@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdump_pkg import __version__
 from kdump_pkg.model.crash import Crash, Report, Verification, VmcoreFacts
 from kdump_pkg.model.dumps import Entry
 from kdump_pkg.model.evidence import Evidence
@@ -41,5 +42,6 @@ def make(
         machine=evidence.machine,
         encrypted=encrypted,
         has_log=evidence.has_log,
+        made_by=__version__,
     )
     return advice.add(report, evidence, entry, latest if first else ())

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kdump_pkg.model import UploadWish
 from kdump_pkg.model.upload import Batch, Candidate, LocalFile, Piece, Record, Sent, UploadPlan
+from kdump_pkg.paths import REPORT_JSON, REPORT_SUMS, REPORT_TEXT
 
 PART = 64 << 20
 SUMS = "sent.sums"
-FIRST = ("report.json", "report.txt", "dmesg.txt", "meta", "report.sums", "save.log", "capture-dmesg.txt")
+FIRST = (REPORT_JSON, REPORT_TEXT, "dmesg.txt", "meta", REPORT_SUMS, "save.log", "capture-dmesg.txt")
 """Small ones, by their worth."""
 CORES = ("vmcore", "vmcore.partial", "vmcore.flat")
 """`vmcore.incomplete` isn't among them: it can't be read, and will never be more."""
@@ -73,7 +74,7 @@ def wanted(wish: UploadWish, one: Candidate) -> list[LocalFile]:
 
 def _held_back(one: Candidate, name: str) -> bool:
     """What somebody has decrypted beside the encrypted files is theirs, and so is a report made of it."""
-    return one.encrypted and (name in SECRET or (one.open_report and name in ("report.json", "report.txt")))
+    return one.encrypted and (name in SECRET or (one.open_report and name in (REPORT_JSON, REPORT_TEXT)))
 
 
 def pieces_of(file: LocalFile) -> Iterator[Piece]:

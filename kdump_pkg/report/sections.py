@@ -50,6 +50,10 @@ def _pairs(*rows: tuple[str, Cell]) -> Pairs:
     return Pairs(tuple((name, cell) for name, cell in rows if cell.text))
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _some(block: Pairs | Code | Grid) -> tuple[Block, ...]:
     """The block, unless it is empty."""
     return (block,) if (block.lines if isinstance(block, Code) else block.rows) else ()
@@ -157,8 +161,10 @@ def _package(owner: Owner, flags: str, time: int) -> tuple[Cell, ...]:
 def _seen(report: Report) -> tuple[Block, ...]:
     if not report.seen:
         return ()
-    told = "These dumps have the same cause and the same trace: it is no accident."
-    return Prose(told), Code(report.seen, "dumps of the same crash, newest first")
+    asked = report.crash.kind == "sysrq"
+    told = "These dumps have the same cause and the same trace"
+    prose = Prose(f"{told}." if asked else f"{told}: it is no accident.")
+    return prose, Code(report.seen, "dumps of the same crash, newest first")
 
 
 def _taint(report: Report) -> tuple[Block, ...]:
@@ -176,7 +182,8 @@ def _before(crash: Crash) -> tuple[Block, ...]:
 def _lines(crash: Crash) -> tuple[Block, ...]:
     if not crash.lines:
         return ()
-    return (Fold(f"The kernel's log of the crash, {len(crash.lines)} lines", (Code(crash.lines, "log of the crash"),)),)
+    title = f"The kernel's log of the crash, {_count(len(crash.lines), 'line')}"
+    return (Fold(title, (Code(crash.lines, "log of the crash"),)),)
 
 
 def _machine(report: Report) -> tuple[Block, ...]:
@@ -196,7 +203,8 @@ def _machine(report: Report) -> tuple[Block, ...]:
     if modules:
         blocks += (
             Fold(
-                f"{len(modules)} module{' was' if len(modules) == 1 else 's were'} loaded", (Prose(" ".join(modules)),)
+                f"{_count(len(modules), 'module')} {'was' if len(modules) == 1 else 'were'} loaded",
+                (Prose(" ".join(modules)),),
             ),
         )
     return blocks
@@ -216,9 +224,8 @@ def _vmcore(report: Report) -> tuple[Block, ...]:
         return ()
     if facts.missing:
         return (Prose(f"Nothing was read out of it: {facts.missing}."),)
-    blocks: list[Block] = [
-        Prose(f"{facts.tasks} tasks; {len(facts.blocked)} of them waited and could not be interrupted.")
-    ]
+    waited = f"{len(facts.blocked)} of them waited and could not be interrupted"
+    blocks: list[Block] = [Prose(f"{_count(facts.tasks, 'task')}; {waited}.")]
     if facts.fault:
         blocks.append(Prose(f"It can't be read whole: {facts.fault}."))
     memory = tuple((Cell(name), Cell(size(kib))) for name, kib in facts.memory)

@@ -213,7 +213,7 @@ def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -
     ("error", "line"),
     [
         (KdumpError("what failed", hint="do this"), "==> ERROR: what failed (do this)\n"),
-        (OSError(28, "No space left on device", "/x"), "==> ERROR: /x: No space left on device\n"),
+        (OSError(28, "No space left", "/x"), "==> ERROR: /x: No space left (free some space and run it again)\n"),
         (OSError("odd"), "==> ERROR: kdump-pkg: odd\n"),
         (KeyboardInterrupt(), "==> ERROR: interrupted; what was there stays\n"),
         (ModuleNotFoundError("x", name="elftools.elf"), "python-pyelftools"),
@@ -232,6 +232,30 @@ def test_errors_are_lines(
     if isinstance(error, Exception):
         cli.main(["status", "--debug"])
         assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_root_that_is_a_loop_of_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert cli.main(["list", "--root", str(tmp_path / "loop")]) == 1
+    assert "loop: not a directory (--root takes" in capsys.readouterr().err
+
+
+def test_a_root_without_a_name_is_not_this_system(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["prune", "--root", ""]) == 1
+    assert "an empty word: not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["report", "--html"], ["export", "x"]])
+def test_a_file_that_can_be_none(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No directory is made for it: its name is mistyped."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert cli.main([*argv, str(tmp_path / "no" / "x")]) == 1
+    assert f"there is no directory {tmp_path}/no (make it, or name another file)" in capsys.readouterr().err
+    assert cli.main([*argv, str(tmp_path)]) == 1
+    assert f"{tmp_path}: a directory (name the file to write)" in capsys.readouterr().err
+    assert not list(tmp_path.glob("no"))
 
 
 def test_reader_that_went_away(system: FakeRunner, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ LOG = f"""\
 
 @pytest.fixture
 def system(root: Path, monkeypatch: pytest.MonkeyPatch, guard: object) -> Path:
-    make_tree(root, system_tree() | {"/etc/kdump-pkg.conf": "keep_free = 0\n"})
+    make_tree(root, system_tree() | {"/etc/kdump-pkg.conf": "keep_free = 0\n", paths.COLLECT_LOCK: ""})
     monkeypatch.setattr(SystemRunner, "__call__", lambda self, *args, **kwargs: FakeRunner()(*args, **kwargs))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.chdir(root)  # see test_prune.here
@@ -264,6 +264,47 @@ def test_a_report_that_was_asked_for_is_no_check(live: Live) -> None:
     (home / "report.json").write_text(json.dumps(report | {"verification": None}))
     live.collect()
     assert len(live.entries) == 2
+
+
+def test_what_an_older_version_reported_is_read_again(live: Live) -> None:
+    """Else the same crash would not be known again where signatures are made otherwise now."""
+    old = live.add(f"2026-11-21T00-00-00Z-{RELEASE}")
+    live.collect()
+    report = json.loads((old / "report.json").read_text())
+    was = report["verification"]
+    report["crash"]["signature"], report["made_by"] = "0" * 16, "0.0.1"
+    (old / "report.json").write_text(json.dumps(report))
+    assert live.collect() == []
+    home = live.add()
+    live.collect()
+    assert json.loads((home / "report.json").read_text())["seen"] == [old.name]
+    assert json.loads((old / "report.json").read_text())["verification"] == was
+    assert len(live.entries) == 2
+
+
+def test_two_at_once_tell_of_it_once(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.add()
+    monkeypatch.setattr("kdump_pkg.reconcile.WAIT", 0)
+    with fs.lock(live.root / paths.COLLECT_LOCK[1:]):
+        live.collect(code=1)
+    assert "another kdump-pkg is at work" in live.errors and not live.entries
+    live.collect()
+    assert len(live.entries) == 1
+
+
+def test_a_full_disk_does_not_hush_it(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.add()
+    write = fs.write_atomic
+
+    def full(path: Path, *args: Any) -> None:
+        if "report." in path.name:
+            raise KdumpError(f"{path}: no room", hint="free some space and run it again")
+        write(path, *args)
+
+    monkeypatch.setattr(fs, "write_atomic", full)
+    live.collect(code=1)
+    assert "report.sums: no room" in live.errors and "report.json: no room" in live.errors
+    assert live.entries[0]["KDUMP_KIND"] == "sysrq" and live.notice[0] == DUMP
 
 
 def test_what_is_damaged_is_said_and_logged(live: Live) -> None:

@@ -233,6 +233,7 @@ def test_collect_finds_it(after: LiveContext, capsys: pytest.CaptureFixture[str]
     make_tree(after.root, WHOLE)
     assert collect(capsys)[0] == f"==> the crash test c0ffee00 was saved: {HOME}/{DUMP}"
     assert read_test(after) == replace(SAVED, dump=f"{HOME}/{DUMP}")
+    make_tree(after.root, {paths.COLLECT_LOCK: ""})
     before = snapshot(after.root)
     assert collect(capsys) == []
     assert snapshot(after.root) == before
@@ -254,6 +255,7 @@ def test_a_target_that_is_mounted_later(after: LiveContext, capsys: pytest.Captu
 
 def test_in_the_same_boot_nothing_is_settled(after: LiveContext, capsys: pytest.CaptureFixture[str]) -> None:
     make_tree(after.root, {"/proc/sys/kernel/random/boot_id": "a007\n"})
+    make_tree(after.root, {paths.COLLECT_LOCK: ""})
     before = snapshot(after.root)
     assert collect(capsys) == []
     assert snapshot(after.root) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ KINDS = {
 
 def log(name: str) -> bytes:
     return (CORPUS / f"{name}.log").read_bytes()
+
+
+@cache
+def read(name: str) -> Crash:
+    return crashlog.read(log(name))
 
 
 def expected(name: str) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def seen(crash: Crash) -> dict[str, Any]:
 def test_what_is_read(name: str) -> None:
     expect = expected(name)
     assert {"kind", "cause", "function", "module", "process", "taint"} <= set(expect)
-    crash = seen(crashlog.read(log(name)))
+    crash = seen(read(name))
     assert {key: crash[key] for key in expect} == expect
 
 
@@ -61,10 +67,18 @@ def test_the_corpus_is_what_it_should_be() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_where_it_happened_is_in_the_trace(name: str) -> None:
-    crash = crashlog.read(log(name))
+def test_what_holds_of_every_crash(name: str) -> None:
+    """What happened is in the trace, its words are in its lines, and all text is of one line and printable."""
+    crash = read(name)
     assert crash.where is None or crash.where in crash.trace
     assert bool(crash.signature) == (crash.kind != "unknown")
+    if crash.kind != "unknown":
+        assert any(crash.words in line for line in (crash.lines if crash.truncated else crash.lines[:1]))
+        assert not any(crash.words in line for line in crash.before[-1:])
+    texts = [crash.cause, crash.words, crash.panic, crash.process, crash.hardware, crash.cmdline, *crash.lines]
+    assert all(text.isprintable() for text in [*texts, *crash.before])
+    assert len(crash.before) <= 40
+    assert len(crash.lines) <= 200
 
 
 LEVEL = re.compile(rb"(?m)^<\d>")
@@ -90,43 +104,21 @@ def test_signature_is_the_same_elsewhere(name: str) -> None:
     data = log(name)
     changed = elsewhere(data)
     assert changed != data
-    before, after = crashlog.read(data), crashlog.read(changed)
+    before, after = read(name), crashlog.read(changed)
     assert after.signature == before.signature
     if before.pid is not None and before.kind in ("oops", "bug"):
         assert after.pid != before.pid
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_signature_is_the_same_in_another_build(name: str) -> None:
-    """Compilers split functions, and say so in their names."""
-    data = log(name)
-    changed = SUFFIX.sub(rb"\1.constprop.0.isra.0+0x", data)
-    assert crashlog.read(changed).signature == crashlog.read(data).signature
+    other_build = SUFFIX.sub(rb"\1.constprop.0.isra.0+0x", data)  # compilers split functions, and say so in their names
+    assert crashlog.read(other_build).signature == before.signature
 
 
 def test_signatures_differ() -> None:
     """Two of the corpus have the same one only where it is the same crash: of a kind, in a function, of a module."""
     found: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
     for name in NAMES:
-        crash = crashlog.read(log(name))
+        crash = read(name)
         if crash.signature:
             where = crash.where
             found[crash.signature].add((crash.kind, where.function if where else "", where.module if where else ""))
     assert [crashes for crashes in found.values() if len(crashes) > 1] == []
     assert len(found) > 80
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_text_is_of_one_line_and_printable(name: str) -> None:
-    crash = crashlog.read(log(name))
-    texts = [crash.cause, crash.words, crash.panic, crash.process, crash.hardware, crash.cmdline, *crash.lines]
-    assert all(text.isprintable() for text in [*texts, *crash.before])
-    assert len(crash.before) <= 40
-    assert len(crash.lines) <= 200
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if expected(name)["kind"] != "unknown"])
-def test_the_crash_stands_in_its_lines(name: str) -> None:
-    crash = crashlog.read(log(name))
-    assert any(crash.words in line for line in (crash.lines if crash.truncated else crash.lines[:1]))
-    assert not any(crash.words in line for line in crash.before[-1:])

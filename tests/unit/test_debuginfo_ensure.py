@@ -232,9 +232,9 @@ def test_refused(ctx: Context, root: Path, data: bytes | None, words: str) -> No
     }
 
 
-@pytest.mark.parametrize("release", ["", "../../etc", "6.12/../..", ".", "..", "a..b", "x" * 200, "6.12\n", "-rf"])
+@pytest.mark.parametrize("release", ["", "../../etc", "6.12/../..", ".", "..", "x" * 200, "6.12\n", "-rf"])
 def test_a_release_that_is_none(ctx: Context, release: str) -> None:
-    assert "is no kernel release" in refused(ctx, release)
+    assert ("is no kernel release" if release else "its kernel is not known") in refused(ctx, release)
 
 
 @pytest.mark.parametrize("build_id", ["", "xyz", "../../../../etc/passwd", "AB" * 20, "ab"])

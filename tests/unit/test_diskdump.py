@@ -53,7 +53,7 @@ def test_whole(core: Path, form: str) -> None:
     assert (facts.architecture, facts.incomplete) == ("x86_64", False)
     assert facts.pages == (3 if facts.form == "elf" else 29)
     assert (facts.level, facts.compression) == ((None, "") if facts.form == "elf" else (31, "zlib"))
-    info = diskdump.read_vmcoreinfo(core)
+    info = diskdump.read(core).info
     assert info == facts.info
     assert (info.release, info.build_id, info.crash_time) == (RELEASE, BUILD_ID, 1795420014)
     assert info.get("SYMBOL(init_uts_ns)") == "ffffffff82a14d00"

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from kdump_pkg import config, exporting, fs, reports, run
+from kdump_pkg import __version__, config, exporting, fs, reports, run
 from kdump_pkg.apply import export as archives
 from kdump_pkg.apply.export import Archive
 from kdump_pkg.context import Context
@@ -53,7 +53,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, root: Path, tmp_path: Path) ->
         pytest.skip("zstd is not installed (package zstd)")
     monkeypatch.setattr(config, "load", lambda ctx: Config(targets=(TargetWish(),)))
     monkeypatch.setattr(reports, "load", lambda ctx, entry: None)
-    monkeypatch.setattr(reports, "make", lambda ctx, entry: REPORT)
+    monkeypatch.setattr(reports, "make", lambda ctx, entry, *_, **__: REPORT)
     make_tree(root, {"/etc/fstab": ""})
     monkeypatch.chdir(tmp_path)
     yield
@@ -114,12 +114,31 @@ def test_what_is_kept_beside_it_is_taken(
     kept: dict[str, fakes.Entry] = {"report.json": "{}", "report.txt": "words", "report.sums": "sums\n"}
     others: dict[str, fakes.Entry] = {"notes": "x", "pinned": "", ".kdump-pkg-1-vmcore": "x", "meta.new": "x"}
     put(root, {**FILES, **kept, **others, "capture-dmesg.txt": Link("/etc/passwd")})
-    monkeypatch.setattr(reports, "load", lambda ctx, entry: replace(REPORT, has_log=True, sentence="It was kept."))
+    known = replace(REPORT, made_by=__version__, sentence="it was kept")
+    monkeypatch.setattr(reports, "load", lambda ctx, entry: known)
     export(ctx, tmp_path / "x")
     got = unpacked(tmp_path / "x")
     assert set(got) == {"INFO", *FILES, *kept}
     assert {name: got[name].decode() for name in kept} == kept
-    assert b"It was kept." in got["INFO"]
+    assert b"It was kept.\n" in got["INFO"]
+
+
+def test_what_an_older_version_kept_is_made_anew(
+    ctx: Context, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root, {**FILES, "report.json": "{}", "report.txt": "old"})
+    monkeypatch.setattr(reports, "load", lambda ctx, entry: replace(REPORT, made_by="0.0.1", sentence="it was kept"))
+    export(ctx, tmp_path / "x")
+    assert b"It died of a null pointer access.\n" in unpacked(tmp_path / "x")["INFO"]
+
+
+def test_what_is_in_it_is_said(ctx: Context, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = put(root)
+    export(ctx, tmp_path / "x")
+    assert "the machine's memory is in it" in capsys.readouterr().out
+    (home / "vmcore").unlink()
+    export(ctx, tmp_path / "y")
+    assert "memory" not in capsys.readouterr().out
 
 
 def test_a_report_of_before_the_log_was_decrypted_is_made_anew(
@@ -146,7 +165,7 @@ def test_the_same_each_time(ctx: Context, root: Path, tmp_path: Path) -> None:
 def test_without_a_report(
     ctx: Context, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def make(ctx: Context, entry: Entry) -> NoReturn:
+    def make(ctx: Context, entry: Entry, **_: object) -> NoReturn:
         raise KdumpError("its log can't be\x1b[31m read")
 
     put(root)
@@ -163,8 +182,10 @@ def test_encrypted(ctx: Context, root: Path, tmp_path: Path) -> None:
     got = unpacked(tmp_path / "x")
     assert {"vmcore.age", "dmesg.txt.age"} < set(got) and b"age --decrypt" in got["INFO"]
     (home / "vmcore").write_bytes(CORE)  # decrypted since: nobody wants both
+    (home / "report.sums").write_text(f"{'0' * 64}  vmcore.age\n")
     export(ctx, tmp_path / "y")
     assert "vmcore.age" not in unpacked(tmp_path / "y") and unpacked(tmp_path / "y")["vmcore"] == CORE
+    assert b"vmcore.age" not in unpacked(tmp_path / "y")["report.sums"]
 
 
 @pytest.mark.parametrize("maker", ["ArchWiki", "Fedora", "unknown"])
@@ -318,7 +339,7 @@ def test_never_over_a_file(ctx: Context, root: Path, tmp_path: Path) -> None:
     make_tree(tmp_path, {"file": "mine", "link": Link("nowhere"), "directory": None})
     for name in ("file", "link"):
         failing(ctx, root, tmp_path / name, "there already, left alone")
-    failing(ctx, root, tmp_path / "directory", "a directory")
+    failing(ctx, root, tmp_path / "directory", "there already")
     failing(ctx, root, tmp_path / "root" / ".." / "file", "there already")
 
 

@@ -172,10 +172,38 @@ def test_a_test_has_one_of_three_results(ctx: Context, result: str) -> None:
 def test_the_newest_of_all_targets(live: LiveContext) -> None:
     wishes = (TargetWish(), TargetWish("uuid=1", "/crash"))
     there: dict[str, Entry] = {f"{HOME}/{FIRST}/meta": "format=1\nresult=dmesg\n", f"/mnt/crash/{SECOND}/meta": META}
+    there[f"/mnt/crash/{SECOND}/vmcore"] = "x"
     targets = (target(name="root"), target(name="uuid=1", mounted="/mnt/crash"))
     found = read(live, there, Config(targets=wishes), targets=targets)
     assert found.last_dump == LastDump(f"/mnt/crash/{SECOND}", TIME, RELEASE, "complete", 42)
     assert set(found.spaces) == {"root", "uuid=1"}
+
+
+@pytest.mark.parametrize(
+    ("report", "damaged"),
+    [
+        ('{"verification": {"checks": [{"state": "ok"}, {"state": "bad"}]}}', True),
+        ('{"verification": {"checks": [{"state": "ok"}]}}', False),
+        ('{"verification": {"checks": [1, [2]]}}', False),
+        ('{"verification": null}', False),
+        ("[1", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_whether_it_was_found_damaged(ctx: Context, report: str, damaged: bool) -> None:
+    tree: dict[str, Entry] = {"meta": META, "vmcore": "x", "report.json": report}
+    make_tree(ctx.root, {f"{HOME}/{SECOND}/{name}": data for name, data in tree.items()})
+    found = read_newest(ctx, HOME)
+    assert found and found.damaged == damaged
+
+
+@pytest.mark.parametrize("vmcore", ["", None])
+def test_memory_that_is_gone_since(ctx: Context, vmcore: str | None) -> None:
+    make_tree(
+        ctx.root, {f"{HOME}/{SECOND}/meta": META} | ({} if vmcore is None else {f"{HOME}/{SECOND}/vmcore": vmcore})
+    )
+    found = read_newest(ctx, HOME)
+    assert found and found.damaged
 
 
 def test_without_its_times_a_dump_has_that_of_its_name(ctx: Context) -> None:

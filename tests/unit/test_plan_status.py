@@ -433,6 +433,10 @@ FAILURES: dict[str, tuple[Facts, Health, str, str, str, str]] = {
         GOOD, replace(FIT, last_dump=LastDump("/d", NOON, RELEASE, "dmesg")), "last crash", "note",
         "only its log: /d", ""
     ),
+    "damaged": (
+        GOOD, replace(FIT, last_dump=LastDump("/d", NOON, RELEASE, "complete", 5, damaged=True)), "last crash", "note",
+        "saved, but it is damaged: /d, in 5 s", "kdump-pkg verify /d",
+    ),
     "without meta": (
         GOOD, replace(FIT, last_dump=LastDump("/d", NOON, RELEASE, "")), "last crash", "note", "nobody knows", ""
     ),

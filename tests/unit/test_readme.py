@@ -353,6 +353,9 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
     "no debugger": lambda ctx: _finding(FRESH, "debuggers"),
     "old crash": lambda ctx: readers.obstacle("crash", "9.0.2-1", "7.1.2-arch1-1"),
     "damaged": _damaged,
+    "damaged on the disk": lambda ctx: _fresh(
+        "last crash", last_dump=LastDump("/d", 0, RELEASE, "complete", damaged=True)
+    ),
     "no vmlinux": lambda ctx: _error(lambda: vmlinux.ensure(ctx, RELEASE, "ab" * 20)),
     "encrypted dump": lambda ctx: _error(
         lambda: debugging._identify(ctx, replace(DUMP, vmcore="/x/vmcore.age"), force=False)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from kdump_pkg import crashlog
 from kdump_pkg.model.evidence import Evidence
 from kdump_pkg.plan import report as planning
 from kdump_pkg.plan import stored
@@ -16,21 +14,16 @@ from kdump_pkg.plan.sentence import ENDS, NO_PLACE, WATCHER
 from kdump_pkg.report import page, text
 from kdump_pkg.reports import as_json
 from tests.reports_made import ENTRY
+from tests.unit.test_crashlog_corpus import NAMES, read
 
-HERE = Path(__file__).parents[1] / "reports"
-LOGS = sorted(path.stem for path in HERE.glob("*.log"))
 SENTENCE = re.compile(
     r"(a kernel of unknown release|kernel \S+) (died of [a-zA-Z].*|was crashed on purpose by sysrq.*|crashed.*)"
 )
 
 
-def test_there_is_a_corpus() -> None:
-    assert len(LOGS) > 80
-
-
-@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_report(name: str) -> None:
-    crash = crashlog.read((HERE / f"{name}.log").read_bytes())
+    crash = read(name)
     report = planning.make(replace(ENTRY, id=name), crash, Evidence())
     assert SENTENCE.fullmatch(report.sentence)
     assert not re.search(r"  |,,|\bNone\b|\[\]| in $|[.,]$|\b(\w{4,}) \1\b", report.sentence)

@@ -264,7 +264,7 @@ def test_the_log_out_of_the_memory(root: Path, tmp_path: Path) -> None:
     runner = FakeRunner({"prlimit": dumping})
     ctx = Context(root=root, runner=runner)
     assert crashed.make_dmesg(ctx, ENTRY, tmp_path) == b"words"
-    assert runner.calls[0].argv[4:] == (
+    assert runner.calls[0].argv[-4:] == (
         "makedumpfile",
         "--dump-dmesg",
         str(root / HERE[1:] / "vmcore"),

@@ -266,6 +266,19 @@ def test_without_a_log_it_says_so() -> None:
     assert "debug" not in advice(report) and "issue tracker" not in advice(report)
 
 
+def test_a_log_that_may_be_in_the_memory() -> None:
+    """Of a dump that others have made there is no word of the capture."""
+    bare = made(Crash(release="6.1"), replace(EVIDENCE, has_log=False), log="")
+    assert {"pacman -S makedumpfile", f"kdump-pkg info {ENTRY.id}"} < {a.command for a in bare.advice}
+    foreign = made(Crash(release="6.1"), replace(EVIDENCE, has_log=False), log="", maker="ArchWiki")
+    assert "pacman -S makedumpfile" in advice(foreign) and "what the capture said" not in advice(foreign)
+
+
+def test_what_nothing_but_its_path_finds() -> None:
+    report = made(maker="unknown", id="vmcore.1", path="/home/me/vmcore.1", vmcore="/home/me/vmcore.1")
+    assert "kdump-pkg debug /home/me/vmcore.1" in {a.command for a in report.advice}
+
+
 def test_a_damaged_dump_is_named_first() -> None:
     report = planning.make(ENTRY, CRASH, EVIDENCE, VERIFICATION, None)
     assert report.advice[0].text.startswith("The dump is damaged")

@@ -87,3 +87,15 @@ def test_what_may_have_been_another_at_the_time_is_marked() -> None:
     assert "Firmware: 1.48 (as it is now)\n" in told and "Microcode: 0x7 (as it is now)\n" in told
     assert "Machine: A BOX\n" in told
     assert "as it is now" not in text.render(report)
+
+
+def test_one_is_not_several() -> None:
+    crash = replace(rich().crash, lines=("one",), modules=rich().crash.modules[:1])
+    said = text.render(replace(rich(), crash=crash, vmcore=VmcoreFacts(tasks=1)))
+    assert "of the crash, 1 line:" in said and "1 task; 0 of them" in said and "1 module was loaded" in said
+
+
+def test_what_was_asked_for_is_never_an_accident() -> None:
+    crash = replace(rich().crash, kind="sysrq")
+    assert "no accident" in text.render(replace(rich(), seen=("x",)))
+    assert "no accident" not in text.render(replace(rich(), seen=("x",), crash=crash))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kdump_pkg import catalogue, config, crashlog, fs, reports
+from kdump_pkg import __version__, catalogue, config, crashlog, fs, reports
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
+from kdump_pkg.facts import crashed
 from kdump_pkg.model.crash import Crash
 from kdump_pkg.model.dumps import Entry
 from tests.fakes import FakeRunner, Link, make_tree
@@ -65,6 +66,12 @@ def test_a_report_of_another_dump_is_none(ctx: Context) -> None:
     assert reports.load(ctx, ENTRY) is None
 
 
+def test_the_same_report_whatever_else_is_mounted(ctx: Context) -> None:
+    """Of two dumps with one name the id of the second has its target's in it: no reason to report it again."""
+    reports.keep(ctx, ENTRY, rich())
+    assert reports.load(ctx, replace(ENTRY, id=f"{ID}@esp")) == replace(rich(), id=f"{ID}@esp")
+
+
 def test_nothing_is_written_beside_somebody_elses_dump(ctx: Context, found: Found, root: Path) -> None:
     foreign = replace(ENTRY, maker="Debian")
     with pytest.raises(KdumpError, match="not made by kdump-pkg"):
@@ -81,6 +88,16 @@ def test_it_is_made_once(ctx: Context, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(crashlog, "read", lambda log: pytest.fail("read again"))
     assert show(ctx) == 0
     assert capsys.readouterr().out == first
+
+
+def test_what_another_version_kept_is_made_anew(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may have read the log otherwise; what was found in the dump itself stays."""
+    reports.keep(ctx, ENTRY, replace(rich(), made_by="0.0.1", crash=Crash(), sentence="nobody knew"))
+    assert show(ctx) == 0
+    assert capsys.readouterr().out.startswith("Kernel 6.17.8-arch1-1 died of a null pointer access")
+    kept = reports.load(ctx, ENTRY)
+    assert kept is not None and kept.made_by == __version__ and kept.crash == CRASH
+    assert kept.verification == VERIFICATION and kept.vmcore == VMCORE
 
 
 def test_who_is_not_root_keeps_nothing(ctx: Context, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
@@ -200,6 +217,20 @@ def test_a_dump_without_a_log(ctx: Context, found: Found, capsys: pytest.Capture
     out = capsys.readouterr().out
     assert out.startswith("Kernel 6.17.8-arch1-1 crashed; there is no log that says what of.\n")
     assert "No log was saved" in out
+
+
+def test_a_log_that_can_be_had_by_now(ctx: Context, found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """makedumpfile was installed since; as long as it isn't, the report that is kept stays the same file."""
+    found(replace(ENTRY, log=""))
+    monkeypatch.setattr(crashed, "make_dmesg", lambda *_: None)
+    assert show(ctx) == 0
+    kept = ctx.path(f"{HOME}/report.json")
+    before = kept.stat().st_ino
+    assert show(ctx) == 0
+    assert kept.stat().st_ino == before
+    monkeypatch.setattr(crashed, "make_dmesg", lambda *_: b"Oops")
+    assert show(ctx) == 0
+    assert json.loads(kept.read_text())["has_log"]
 
 
 def test_the_log_in_the_memory_will_do(

@@ -717,7 +717,7 @@ def test_dry_run_changes_nothing(
     make_dump(root, age=10, vmcore=Hole(PART + 1))
     assert run(ctx, dry_run=True) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == f"sending report.json, dmesg.txt, meta of {ID} (0.0 KiB) to {TO}"
+    assert out.splitlines()[0] == f"sending report.json, dmesg.txt, meta of {ID} (30B) to {TO}"
     assert "vmcore.part00002" in out
     assert run(ctx, dry_run=True, as_json=True) == 0
     value = json.loads(capsys.readouterr().out)

@@ -116,6 +116,15 @@ def test_what_has_changed_is_named(dump: Dump) -> None:
     assert (found.state, found.text) == ("bad", "since the report was made, dmesg.txt has changed, meta is gone")
 
 
+def test_who_has_decrypted_may_remove_what_was_encrypted(dump: Dump) -> None:
+    make_tree(dump.root, {f"{HOME}/vmcore.age": "age-encryption.org/v1\n", f"{HOME}/save.log.age": "x"})
+    verification.write_sums(dump.ctx, dump.entry)
+    (dump.home / "vmcore.age").unlink()
+    assert dump.verify()["sums"].state == "ok"
+    (dump.home / "save.log.age").unlink()
+    assert dump.verify()["sums"].text == "since the report was made, save.log.age is gone"
+
+
 def test_sums_that_are_there_stay(dump: Dump) -> None:
     """A second run must not bless what has changed since the first."""
     verification.write_sums(dump.ctx, dump.entry)
@@ -183,6 +192,16 @@ def test_encrypted(dump: Dump) -> None:
     assert found["sums"].text == "since the report was made, vmcore.age has changed"
     assert found["structure"].text == "vmcore.age is not what age writes: empty"
     assert dump.runner.calls == []
+
+
+def test_encrypted_and_alone(dump: Dump) -> None:
+    """A file that was named by its path, wherever it lies."""
+    file = "/home/me/vmcore.age"
+    dump.entry = Entry("vmcore.age", file, "unknown", 0, state="complete", encrypted=True, vmcore=file)
+    make_tree(dump.root, {file: "age-encryption.org/v1\nx", "/home/me/dmesg.txt.age": "another one's"})
+    assert "without the key" in dump.verify()["structure"].text
+    make_tree(dump.root, {file: "age"})
+    assert dump.verify()["structure"].text == "vmcore.age is not what age writes: damaged"
 
 
 def test_a_stream(dump: Dump) -> None:

@@ -43,7 +43,7 @@ class Bench:
         modules.mkdir(parents=True)
         self.vmcore.write_bytes(self.data)
         (modules / "vmlinuz").write_bytes(packages.vmlinuz(SERIES).read_bytes())
-        build_id = diskdump.read_vmcoreinfo(self.vmcore).build_id
+        build_id = diskdump.read(self.vmcore).info.build_id
         self.vmlinux = vmlinux.ensure(self.ctx, packages.release(SERIES), build_id)
 
     def read(self, data: bytes, *, types: bool) -> VmcoreFacts:

@@ -43,7 +43,7 @@ def check(root: Path, vmcore: Path, makedumpfile: str) -> dict[str, Check]:
     shutil.copy(packages.vmlinuz("7.2"), modules / "vmlinuz")
     shutil.copy(vmcore, home / "vmcore")
     (home / "meta").write_text(f"format=1\nmakedumpfile={makedumpfile}\nresult=complete\n")
-    info = diskdump.read_vmcoreinfo(home / "vmcore")
+    info = diskdump.read(home / "vmcore").info
     where = f"/var/crash/{home.name}"
     entry = Entry(home.name, where, "kdump-pkg", 0, release, "complete", vmcore=f"{where}/vmcore")
     ctx = Context(root)

@@ -53,8 +53,11 @@ def _crash(case: Case) -> list[Finding]:
     found, last = [], case.health.last_dump
     if last:
         took = f", in {_seconds(last.seconds)}" if last.seconds is not None else ""
-        text = f"{WORTH.get(last.result, 'nobody knows how it was saved')}: {last.path}{took}"
-        found.append(Finding("last crash", "ok" if last.result == "complete" else "note", text))
+        damage = ", but it is damaged" if last.damaged else ""
+        text = f"{WORTH.get(last.result, 'nobody knows how it was saved')}{damage}: {last.path}{took}"
+        state: State = "ok" if last.result == "complete" and not last.damaged else "note"
+        remedy = f"kdump-pkg verify {last.path} says how" if last.damaged else None
+        found.append(Finding("last crash", state, text, remedy))
     traces = case.facts.traces[-1:]
     return [*found, *(_trace(trace) for trace in traces if last is None or trace.time > last.time)]
 
