@@ -36,8 +36,11 @@ MOST_PAGES = 1 << 10
 LONGEST = 160
 POINTERS = ("stack", "mm", "files", "fs", "signal", "sighand", "nsproxy", "cred")
 """What a task has in pages of their own: who debugs a crash wants to read them, so every dump must hold them."""
-SIZES = {"task": 4096, "stack": 16384, "signal": 1024, "sighand": 2048, "fs": 48, "nsproxy": 48, "cred": 128}
-"""How much is read of each, in bytes: less than any kernel has, for what comes next in memory may well be left out."""
+SIZES = {"stack": 16384, "signal": 1024, "sighand": 2048, "fs": 48, "nsproxy": 48, "cred": 128}
+"""How much is read of each, in bytes: less than any kernel has, for what comes next in memory may well be left out.
+
+Of a task it is all before `thread`, its last member: how much of that there is depends on the processor.
+"""
 SIZE = 256
 """Of the others."""
 KIB = 1024
@@ -156,7 +159,7 @@ def walk(program: Any, offsets: dict[str, int]) -> Found:
                 place = task if name == "task" else program.read_u64(task + offsets[name])
                 if place:
                     where = f"{name} of task {pid} ({facts.name})" if name != "task" else where
-                    program.read(place, SIZES.get(name, SIZE))
+                    program.read(place, offsets["thread"] if name == "task" else SIZES.get(name, SIZE))
                     found.objects += [place] if len(found.objects) < MOST_OBJECTS else []
             where = f"what follows task {pid} ({facts.name}) in the list"
     except (drgn.FaultError, ValueError) as error:
@@ -203,7 +206,7 @@ def _letter(state: int) -> str:
     return next((letters[bit] for bit in range(len(letters)) if state & 1 << bit), "R" if not state else "?")
 
 
-TASK = ("tasks", "pid", "comm", "on_cpu", "thread_node", *POINTERS)
+TASK = ("tasks", "pid", "comm", "on_cpu", "thread_node", "thread", *POINTERS)
 
 
 def _dwarf_offsets(program: Any) -> dict[str, int]:

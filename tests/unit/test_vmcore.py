@@ -13,7 +13,11 @@ from kdump_pkg import vmcore
 drgn: Any = pytest.importorskip("drgn", reason="drgn is not installed")
 PAGE = 4096
 NAMES = ("tasks", "pid", "comm", "on_cpu", "thread_node", "state", "cpu", *vmcore.POINTERS)
-OFFSETS = {name: 8 * number for number, name in enumerate(NAMES)} | {"comm": 512, "thread_head": 16}
+OFFSETS = {name: 8 * number for number, name in enumerate(NAMES)} | {
+    "comm": 512,
+    "thread_head": 16,
+    "thread": PAGE + 64,
+}
 TASK = 0x100000
 OBJECTS = {name: 0x200000 + 0x10000 * number for number, name in enumerate(vmcore.POINTERS)}
 
@@ -81,6 +85,14 @@ def test_what_comes_next_in_memory_may_be_left_out(name: str, size: int) -> None
     memory.put(place, bytes(size))
     memory.put(TASK + OFFSETS[name], struct.pack("<Q", place))
     assert vmcore.walk(memory, OFFSETS).fault == ""
+
+
+def test_a_task_is_read_up_to_its_thread() -> None:
+    """What follows is of a size that only the running kernel knew: it may be another's, and left out."""
+    memory = Memory()
+    del memory.pages[TASK // PAGE + 1]
+    assert "Excluded page" in vmcore.walk(memory, OFFSETS).fault
+    assert vmcore.walk(memory, OFFSETS | {"thread": PAGE}).fault == ""
 
 
 def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
