@@ -25,13 +25,17 @@ ROOT = "run it with sudo"
 LIST = "kdump-pkg list shows those that there are"
 
 
-def settings(ctx: Context) -> Config:
-    """For verbs that only read: who has to know why the machine crashed needs no good configuration for it."""
+def settings(ctx: Context, *, warn: bool = True) -> Config:
+    """For verbs that only read: who has to know why the machine crashed needs no good configuration for it.
+
+    WARN says so; it is for the first who asks.
+    """
     try:
         return configuration.load(ctx)
     except ConfigError as error:
-        words = escaped(error.problems[0])
-        ui.warn(f"the configuration can't be used, so only {catalogue.HOME} is looked through: {words}")
+        if warn:
+            words = escaped(error.problems[0])
+            ui.warn(f"the configuration can't be used, so only {catalogue.HOME} is looked through: {words}")
         return Config()
 
 

@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdump_pkg import __version__, catalogue, crashlog, fs, ui
-from kdump_pkg import config as configuration
 from kdump_pkg.context import Context
-from kdump_pkg.errors import ConfigError, KdumpError
+from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts import crashed, owners, pacman_log
-from kdump_pkg.model import Config
 from kdump_pkg.model.crash import Crash, Report, Verification, VmcoreFacts
 from kdump_pkg.model.dumps import Entry
 from kdump_pkg.model.evidence import Evidence
@@ -41,7 +39,7 @@ def make(
     crash = crashlog.read(log) if log else Crash()
     if not crash.release:
         crash = replace(crash, release=release(entry.release or meta.get("release", "")))
-    every = _others(ctx) if others is None else others
+    every = catalogue.read(ctx, catalogue.settings(ctx, warn=False)) if others is None else others
     evidence = _evidence(ctx, entry, crash, meta, every, has_log=bool(log))
     return planning.make(entry, crash, evidence, verification, vmcore)
 
@@ -149,14 +147,6 @@ def _log(ctx: Context, entry: Entry) -> bytes | None:
         return log
     with tempfile.TemporaryDirectory(prefix="kdump-pkg-") as work:
         return crashed.make_dmesg(ctx, entry, Path(work))
-
-
-def _others(ctx: Context) -> tuple[Entry, ...]:
-    try:
-        config = configuration.load(ctx)
-    except ConfigError:
-        config = Config()
-    return catalogue.read(ctx, config)
 
 
 def _evidence(
