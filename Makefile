@@ -1,9 +1,10 @@
 # `make test` and `make demo` make their own machine; see CONTRIBUTING.md.
-.PHONY: test test-fast demo bench matrix least crashes lint
+.PHONY: test test-fast demo bench matrix least versus crashes variant lint
 .DEFAULT_GOAL := test
 
 PYTHON := .venv/bin/python
-SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/notify hooks/alpm/kdump-pkg hooks/dracut/*.sh hooks/save/*.sh install/*) tests/lab/provision .ci/run
+SHELL_SCRIPTS = kdump-pkg $(wildcard hooks/kdump* hooks/notify hooks/alpm/kdump-pkg hooks/dracut/*.sh hooks/save/*.sh install/*) \
+    $(wildcard linux-kdump/configure linux-kdump/debug/configure linux-kdump/settings linux-kdump/*.sh) tests/lab/provision .ci/run
 
 test:
 	tests/lab/provision
@@ -23,7 +24,8 @@ bench:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.bench
 
-# Every storage stack by every generator and flavour, a crash each: two hours, and ten minutes once for a kernel.
+# Every storage stack by every generator and flavour, and with linux-kdump by every kind of disk, a crash each: three
+# hours, and an hour once for three kernels.
 MATRIX := build/matrix.md
 matrix:
 	tests/lab/provision
@@ -35,11 +37,23 @@ least:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.least --output $(LEAST)
 
+# The stock kernel and linux-kdump side by side: sizes, reservation, time; a quarter of an hour where both are built.
+VERSUS := build/versus.md
+versus:
+	tests/lab/provision
+	$(PYTHON) -m tests.lab.versus --output $(VERSUS)
+
 # Real kernels, crashed in every way there is; their logs, as tests/reports keeps them: half an hour.
 CRASHES := build/crashes
 crashes:
 	tests/lab/provision
 	$(PYTHON) -m tests.lab.crashes --output $(CRASHES)
+
+# linux-kdump through kernel upgrades and bad input: with the real source, and on a machine with systemd: two hours.
+VARIANT := build/variant.md
+variant:
+	tests/lab/provision
+	$(PYTHON) -m tests.lab.upgrade --output $(VARIANT)
 
 lint:
 	tests/lab/provision --venv

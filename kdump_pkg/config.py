@@ -9,19 +9,22 @@ from typing import Any
 from kdump_pkg import paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
-from kdump_pkg.model import Config, Layer, Retention, TargetWish, UploadWish
+from kdump_pkg.model import Config, Layer, Retention, TargetWish, UploadWish, VariantWish
 from kdump_pkg.options import (
     BY_NAME,
+    OPTIONS,
     TARGET,
     TARGET_BY_NAME,
     TARGET_WORDS,
     UPLOAD,
     UPLOAD_BY_NAME,
+    VARIANT,
+    VARIANT_BY_NAME,
     Option,
-    configspec,
 )
 
 UNITS = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}  # in KiB
+SECTIONS = {UPLOAD: UPLOAD_BY_NAME, VARIANT: VARIANT_BY_NAME}
 Values = dict[str, Any]
 
 
@@ -63,8 +66,14 @@ def load(ctx: Context) -> Config:
         raise ConfigError(tuple(problems))
     whole = Config(**{key: _frozen(key, value) for key, value in values.items()})
     upload = UploadWish(**sections.pop(UPLOAD, {}))
+    variant = _variant(sections.pop(VARIANT, {}))
     wishes = tuple(_wish(whole, name.removeprefix("target "), keys) for name, keys in sections.items())
-    return replace(whole, targets=wishes or (_wish(whole, "root", {}),), upload=upload)
+    return replace(whole, targets=wishes or (_wish(whole, "root", {}),), upload=upload, variant=variant)
+
+
+def _variant(keys: Values) -> VariantWish:
+    load = keys.pop("max_load", None)
+    return VariantWish(**keys) if load is None else VariantWish(max_load=int(load.rstrip("%")), **keys)
 
 
 def _frozen(key: str, value: Any) -> Any:
@@ -143,11 +152,31 @@ def _parse(source: _Source, problems: list[str]) -> tuple[Values, dict[str, Valu
     return _validated(raw, source, problems) if len(problems) == before else ({}, {})
 
 
+def configspec() -> list[str]:
+    """The configspec of ConfigObj, a line per option; the keys of a section have no defaults."""
+    sections = {**SECTIONS, "__many__": TARGET_BY_NAME}
+    lines = [f"{option.name} = {_check(option, _default(option))}" for option in OPTIONS]
+    for section, known in sections.items():
+        lines += [f"[{section}]", *(f"{option.name} = {_check(option, 'None')}" for option in known.values())]
+    return lines
+
+
+def _default(option: Option) -> str:
+    return "list()" if option.check == "force_list" and not option.default else f'"{option.default}"'
+
+
+def _check(option: Option, default: str) -> str:
+    if option.check.endswith(")"):
+        return f"{option.check[:-1]}, default={default})"
+    return f"{option.check}(default={default})"
+
+
 def _check_names(raw: Any, source: _Source, problems: list[str]) -> None:
     for section in raw.sections:
         where = f"{source.name}:{_section_line(source, section)}"
-        if section != UPLOAD and not TARGET.fullmatch(section):
-            problems.append(f"{where}: unknown section [{_shown(section)}]; use {TARGET_WORDS}, or [{UPLOAD}]")
+        if section not in SECTIONS and not TARGET.fullmatch(section):
+            others = " or ".join(f"[{name}]" for name in SECTIONS)
+            problems.append(f"{where}: unknown section [{_shown(section)}]; use {TARGET_WORDS}, or {others}")
         elif raw[section].sections:
             problems.append(f"{where}: [{section}] holds another section; there are none below it")
         else:
@@ -157,7 +186,7 @@ def _check_names(raw: Any, source: _Source, problems: list[str]) -> None:
 
 def _known(section: str) -> dict[str, Option]:
     """The options of a section; of what stands before all of them where it has no name."""
-    return UPLOAD_BY_NAME if section == UPLOAD else TARGET_BY_NAME if section else BY_NAME
+    return SECTIONS.get(section) or (TARGET_BY_NAME if section else BY_NAME)
 
 
 def _unknown(source: _Source, keys: list[str], known: dict[str, Option], section: str = "") -> list[str]:

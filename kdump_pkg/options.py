@@ -309,26 +309,86 @@ UPLOAD_OPTIONS: tuple[Option, ...] = (
 )
 """The keys of the `[upload]` section."""
 
+VARIANT = "variant"
+VARIANT_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "follow",
+        'option("release", "series", "never")',
+        "release",
+        "release, series or never",
+        "When linux-kdump is built anew by itself: for every upgrade of the system's kernel, for those to a new series"
+        " (6.12 to 6.13), or never, also not for a disk that it has no driver for. It captures whatever release the"
+        " system's kernel is of.",
+    ),
+    Option(
+        "source",
+        "string",
+        "auto",
+        "auto, or the absolute path of an archive or a directory",
+        "Source of the kernel. auto fetches what the system's kernel was built from; an archive or an unpacked tree of"
+        " your own is used as it is.",
+        rf"auto|{PATH}",
+    ),
+    Option(
+        "sha256",
+        "string",
+        "",
+        "the 64 hexadecimal digits that sha256sum(1) prints",
+        "What the archive named by source has to be; without it, any is taken that has a good signature or none.",
+        "[0-9a-f]{64}|",
+    ),
+    Option(
+        "keys",
+        "string",
+        "auto",
+        "auto, or an absolute file name",
+        "Public keys, as gpg --export writes them, one of which must have signed the source. auto: those of the"
+        " maintainers of Linux and of Arch's kernels; of an archive of your own only what has a signature beside it is"
+        " checked.",
+        rf"auto|{PATH}",
+    ),
+    Option(
+        "drivers",
+        'option("auto", "all")',
+        "auto",
+        "auto or all",
+        "What is built in: what leads to the dump targets of this machine, or all that kdump-pkg knows of, for disks"
+        " that may move to another machine.",
+    ),
+    Option(
+        "network",
+        "boolean",
+        "no",
+        "yes or no",
+        "Whether wired network drivers are built in, for scripts of your own in /etc/kdump-pkg/pre.d and post.d.",
+    ),
+    Option(
+        "trust",
+        "boolean",
+        "no",
+        "yes or no",
+        "Whether a new one captures without having been rehearsed, for machines without QEMU. Where QEMU is installed"
+        " it is always rehearsed before it is installed.",
+    ),
+    Option(
+        "power",
+        'option("mains", "any")',
+        "mains",
+        "mains or any",
+        "What the machine must run on for a build to begin by itself.",
+    ),
+    Option(
+        "max_load",
+        "string",
+        "50%",
+        "a percentage from 1% to 100%, or 0",
+        "How busy the processors may be (the load average of one minute, of all of them) for a build to begin by"
+        " itself. 0: however busy.",
+        r"0|([1-9][0-9]?|100)%",
+    ),
+)
+"""The keys of the `[variant]` section."""
+
+VARIANT_BY_NAME: dict[str, Option] = {option.name: option for option in VARIANT_OPTIONS}
 UPLOAD_BY_NAME: dict[str, Option] = {option.name: option for option in UPLOAD_OPTIONS}
 TARGET_BY_NAME: dict[str, Option] = {option.name: option for option in TARGET_OPTIONS}
-
-
-def configspec() -> list[str]:
-    """The configspec of ConfigObj, a line per option; the keys of a section have no defaults."""
-    return [
-        *(f"{o.name} = {_with_default(o, _default(o))}" for o in OPTIONS),
-        f"[{UPLOAD}]",
-        *(f"{o.name} = {_with_default(o, 'None')}" for o in UPLOAD_OPTIONS),
-        "[__many__]",
-        *(f"{o.name} = {_with_default(o, 'None')}" for o in TARGET_OPTIONS),
-    ]
-
-
-def _default(option: Option) -> str:
-    return "list()" if option.check == "force_list" and not option.default else f'"{option.default}"'
-
-
-def _with_default(option: Option, default: str) -> str:
-    if option.check.endswith(")"):
-        return f"{option.check[:-1]}, default={default})"
-    return f"{option.check}(default={default})"

@@ -17,6 +17,7 @@ from kdump_pkg.facts.boot import read_boot
 from kdump_pkg.facts.kernels import read_modules
 from kdump_pkg.facts.state import read_own_file
 from kdump_pkg.model import Config, Facts, Plan, Unload
+from kdump_pkg.plan import variant
 from kdump_pkg.plan.kernel import choose
 from kdump_pkg.plan.rebuild import Scope, plan_rebuild
 from kdump_pkg.plan.remove import plan_remove
@@ -41,7 +42,7 @@ class Outcome:
 
 def read_facts(ctx: Context, config: Config) -> Facts:
     """All facts; the module index last, because it is large and only the chosen kernel's is needed."""
-    facts = collect(ctx, config)
+    facts = variant.hold(config, collect(ctx, config))
     try:
         release = choose(config, facts.kernels, facts.boot.running).release
     except KdumpError:

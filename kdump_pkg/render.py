@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kdump_pkg import cpio, paths
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import Config, Flavour, Kernel, Level, SystemImages, Target, TraceRecord, Watchdog
-from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, UPLOAD, UPLOAD_OPTIONS, Option
+from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, UPLOAD, UPLOAD_OPTIONS, VARIANT, VARIANT_OPTIONS, Option
 
 COMPRESS = {"zstd": "-z", "zlib": "-c", "lzo": "-l", "snappy": "-p", "none": ""}
 KERNEL_FACTS = ("stamp", "build_id", "problem", "init_size")
@@ -168,6 +168,11 @@ def sample_config() -> str:
         f"#[{UPLOAD}]\n"
     )
     parts += [_sample(option) for option in UPLOAD_OPTIONS]
+    parts.append(
+        "# How linux-kdump is built, the slim kernel that only captures, once kdump-pkg variant build asks.\n"
+        f"#[{VARIANT}]\n"
+    )
+    parts += [_sample(option) for option in VARIANT_OPTIONS]
     return "\n".join(parts)
 
 

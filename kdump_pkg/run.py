@@ -8,7 +8,8 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -18,6 +19,7 @@ from kdump_pkg.packages import package_of
 from kdump_pkg.untrusted import masked
 
 TAIL = 5  # lines of a failed program's stderr that are worth showing
+GRACE = 5  # seconds that a group of programs has to end by itself
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,83 @@ def interact(argv: Sequence[str]) -> int:
             return process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def watched(
+    argv: Sequence[str],
+    *,
+    log: int,
+    watch: Callable[[], None],
+    env: Mapping[str, str],
+    every: float = 1,
+) -> int:
+    """Run ARGV with ENV and nothing else in its environment, and what it says going to the descriptor LOG.
+
+    It gets a session of its own. WATCH is called EVERY so many seconds; when it raises, or we are interrupted, all that
+    ARGV has started is ended. Returns its exit code. Raises CommandError when there is no such program.
+    """
+    try:
+        process = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), cwd="/", start_new_session=True
+        )
+    except FileNotFoundError:
+        raise CommandError(f"{argv[0]}: not found", hint=_install(argv[0])) from None
+    except OSError as error:
+        raise CommandError(f"{argv[0]}: {error.strerror}") from None
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(every)
+            watch()
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """First kindly, so that make takes away what is half written; then all that is left."""
+    if process.poll() is not None:
+        return
+    _signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    # Its number stays that of the group, and nobody else's, for as long as it isn't waited for.
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM, as systemctl stop sends it, ends the block as Ctrl-C does: by KeyboardInterrupt."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """SIGTERM and Ctrl-C wait for the end of the block; programs that are started in it get them as ever."""
+    caught: list[int] = []
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(kind, lambda number, _: caught.append(number)) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

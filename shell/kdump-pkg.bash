@@ -2,7 +2,7 @@
 # bash completion of kdump-pkg
 
 _kdump_pkg() {
-    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' word candidates
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' action='' word candidates
 
     # bash takes `--root=/mnt` for three words
     if [[ $current == '=' ]]; then
@@ -11,7 +11,9 @@ _kdump_pkg() {
         previous=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        [[ $word == -* ]] || { verb=$word && break; }
+        [[ $word != -* ]] || continue
+        [[ -z $verb ]] || { action=$word && break; }
+        verb=$word
     done
 
     COMPREPLY=()
@@ -39,8 +41,8 @@ _kdump_pkg() {
     esac
     case $verb in
         '')
-            candidates='status rebuild load unload setup estimate rehearse test list info report debug verify export pin
-                unpin remove prune collect decrypt upload --help --version'
+            candidates='status rebuild load unload setup estimate rehearse test variant list info report debug verify
+                export pin unpin remove prune collect decrypt upload --help --version'
             ;;
         status | collect) candidates='--help --debug --root --json' ;;
         rebuild) candidates='--help --debug --root --json --dry-run --force' ;;
@@ -51,6 +53,16 @@ _kdump_pkg() {
             ;;
         estimate) candidates='--help --debug --root --json --measure --shrink' ;;
         rehearse) candidates='--help --debug --root --json --memory --crashkernel --timeout --passphrase --keep' ;;
+        variant)
+            case $action:$current in
+                build:*) candidates='--help --debug --automatic --debug-kernel --force' ;;
+                status:*) candidates='--help --debug --json' ;;
+                remove:*) candidates='--help --debug --yes' ;;
+                :-*) candidates='--help --debug --json --automatic --debug-kernel --force --yes' ;;
+                :*) candidates='build status remove' ;;
+                *) return ;;
+            esac
+            ;;
         prune) candidates='--help --debug --root --json --dry-run' ;;
         list | info | verify) candidates='--help --debug --root --json' ;;
         report) candidates='--help --debug --root --json --html' ;;

@@ -1,12 +1,16 @@
 # fish completion of kdump-pkg
 
-set -l verbs status rebuild load unload setup estimate rehearse test list info report debug verify export pin unpin \
-    remove prune collect decrypt upload
+set -l verbs status rebuild load unload setup estimate rehearse test variant list info report debug verify export pin \
+    unpin remove prune collect decrypt upload
 set -l no_verb "not __fish_seen_subcommand_from $verbs"
 set -l any_verb "__fish_seen_subcommand_from $verbs"
-set -l with_root '__fish_seen_subcommand_from status rebuild setup estimate rehearse list info report verify prune collect'
+# What follows `variant` is an action, although two of them are called as verbs are.
+set -l variant '__fish_seen_subcommand_from variant'
+set -l actions 'build status remove'
+set -l no_action "$variant; and not __fish_seen_subcommand_from $actions"
+set -l with_root 'not __fish_seen_subcommand_from variant; and __fish_seen_subcommand_from status rebuild setup estimate rehearse list info report verify prune collect'
 set -l with_json '__fish_seen_subcommand_from status rebuild setup estimate rehearse list info report verify prune collect upload'
-set -l with_dump '__fish_seen_subcommand_from list info report debug verify export pin unpin remove'
+set -l with_dump 'not __fish_seen_subcommand_from variant; and __fish_seen_subcommand_from list info report debug verify export pin unpin remove'
 set -l rebuild '__fish_seen_subcommand_from rebuild'
 set -l load '__fish_seen_subcommand_from load'
 set -l setup '__fish_seen_subcommand_from setup'
@@ -32,6 +36,7 @@ complete -c kdump-pkg -n $no_verb -a setup -d 'reserve memory in the boot loader
 complete -c kdump-pkg -n $no_verb -a estimate -d 'say how much memory to reserve, and why'
 complete -c kdump-pkg -n $no_verb -a rehearse -d 'crash kernel, image and command line in a virtual machine'
 complete -c kdump-pkg -n $no_verb -a test -d 'crash this machine on purpose, to see that it is saved'
+complete -c kdump-pkg -n $no_verb -a variant -d 'build, show or remove the slim capture kernel linux-kdump'
 complete -c kdump-pkg -n $no_verb -a list -d 'list the dumps: when, which kernel, what happened, how much of it was saved'
 complete -c kdump-pkg -n $no_verb -a info -d 'show all that is known of a dump'
 complete -c kdump-pkg -n $no_verb -a report -d 'say what happened, why, and what to do next'
@@ -61,6 +66,16 @@ complete -c kdump-pkg -n $setup -l crashkernel -x -d 'reserve so much, whatever 
 complete -c kdump-pkg -n $setup -l panic-on-hang -d 'let an oops or a hang become a panic, which is saved'
 complete -c kdump-pkg -n $estimate -l measure -d 'find the smallest that captures, by rehearsing'
 complete -c kdump-pkg -n $estimate -l shrink -d 'give back now what is reserved in excess'
+complete -c kdump-pkg -n $no_action -a build -d 'build it from the system kernel\'s source, rehearse it and install it'
+complete -c kdump-pkg -n $no_action -a status -d 'show which there is, whether it captures, and what is being done'
+complete -c kdump-pkg -n $no_action -a remove -d 'remove it, and follow upgrades no more'
+# After `status` and `remove` these are offered anyway.
+complete -c kdump-pkg -n $no_action -l json -d 'print JSON'
+complete -c kdump-pkg -n $no_action -l yes -d 'don\'t ask'
+set -l variant_build "$variant; and not __fish_seen_subcommand_from status remove"
+complete -c kdump-pkg -n $variant_build -l automatic -d 'build what was asked for, once the machine is idle'
+complete -c kdump-pkg -n $variant_build -l debug-kernel -d 'build the system\'s own kernel to be debugged'
+complete -c kdump-pkg -n $variant_build -l force -d 'build even if what there is will do'
 complete -c kdump-pkg -n $with_dump -a '(ls /var/crash 2>/dev/null)' -d dump
 complete -c kdump-pkg -n $report -l html -r -F -d 'write the report as a page'
 complete -c kdump-pkg -n $debug -l tool -x -a 'crash drgn' -d 'what to open it with'

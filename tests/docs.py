@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from kdump_pkg import cli
-from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS, Option
+from kdump_pkg.options import BY_NAME, OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS, VARIANT_OPTIONS, Option
 from kdump_pkg.render import sample_config
 
 REPO = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ def option_entry(option: Option) -> str:
 
 def sections() -> dict[str, str]:
     """The generated parts of the manual page."""
-    parts = {"options": OPTIONS, "targets": TARGET_OPTIONS, "upload": UPLOAD_OPTIONS}
+    parts = {"options": OPTIONS, "targets": TARGET_OPTIONS, "upload": UPLOAD_OPTIONS, "variant": VARIANT_OPTIONS}
     return {name: "".join(option_entry(option) for option in options) for name, options in parts.items()}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from kdump_pkg import fs, paths
-from kdump_pkg.apply import debug, images, kexec, prune, trace
+from kdump_pkg.apply import debug, images, kexec, prune, queue, trace
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import (
@@ -16,6 +17,7 @@ from kdump_pkg.model import (
     Load,
     MakeRecord,
     Plan,
+    QueueVariant,
     Remove,
     RemoveDump,
     SaveDebug,
@@ -23,7 +25,7 @@ from kdump_pkg.model import (
     WriteFile,
 )
 
-OURS = (paths.STATE, paths.RUN)
+OURS = (paths.STATE, paths.RUN, paths.CACHE)
 """Directories that are ours altogether: these alone are ever removed with all that is in them."""
 
 Reporter = Callable[[str], None]
@@ -41,7 +43,7 @@ def execute(ctx: Context, plan: Plan, report: Reporter) -> tuple[KdumpError, ...
             continue
         report(describe(action))
         try:
-            _perform(ctx, action, report)
+            _PERFORM[type(action)](ctx, action, report)
         except KdumpError as error:
             failed.append(error)
     return tuple(failed)
@@ -49,48 +51,11 @@ def execute(ctx: Context, plan: Plan, report: Reporter) -> tuple[KdumpError, ...
 
 def describe(action: Action) -> str:
     """One line for a user: what is done and why."""
-    match action:
-        case WriteFile():
-            return f"writing {action.path}: {action.reason}"
-        case Remove():
-            return f"removing {action.path}: {action.reason}"
-        case BuildImage():
-            how = f"{action.flavour}, {action.generator}"
-            return f"building {action.path} for {action.release} ({how}): {action.reason}"
-        case SaveDebug():
-            return f"saving the debug kernel of {action.release}: {action.reason}"
-        case DropDebug():
-            return f"removing the debug kernel of {action.release}: {action.reason}"
-        case Load():
-            return f"loading {action.release} as the capture kernel: {action.reason}"
-        case Unload():
-            return f"unloading the capture kernel: {action.reason}"
-        case RemoveDump():
-            return f"removing the dump {action.directory}/{action.name} ({action.kib / 1024:.1f} MiB): {action.reason}"
-        case MakeRecord():
-            return f"writing {paths.RECORD}: {action.reason}"
+    return f"{action.what}: {action.reason}"
 
 
-def _perform(ctx: Context, action: Action, report: Reporter) -> None:
-    match action:
-        case WriteFile():
-            fs.write_atomic(ctx.path(action.path, follow=False), action.data, action.mode)
-        case Remove():
-            _remove(ctx, action.path)
-        case BuildImage():
-            images.build(ctx, action)
-        case SaveDebug():
-            debug.save(ctx, action)
-        case DropDebug():
-            debug.drop(ctx, action.release)
-        case Load():
-            kexec.load(ctx, action, report)
-        case Unload():
-            kexec.unload(ctx)
-        case RemoveDump():
-            prune.remove_dump(ctx, action.directory, action.name, report)
-        case MakeRecord():
-            trace.make_record(ctx)
+def _write(ctx: Context, action: WriteFile) -> None:
+    fs.write_atomic(ctx.path(action.path, follow=False), action.data, action.mode)
 
 
 def _remove(ctx: Context, name: str) -> None:
@@ -101,3 +66,17 @@ def _remove(ctx: Context, name: str) -> None:
     fs.remove(path)
     if PurePosixPath(name).is_relative_to(paths.DEBUG_MODULES):
         fs.remove_empty_parents(path, ctx.path("/usr/lib"))
+
+
+_PERFORM: Mapping[type[Action], Callable[[Context, Any, Reporter], None]] = {
+    WriteFile: lambda ctx, action, report: _write(ctx, action),
+    Remove: lambda ctx, action, report: _remove(ctx, action.path),
+    BuildImage: lambda ctx, action, report: images.build(ctx, action),
+    SaveDebug: lambda ctx, action, report: debug.save(ctx, action),
+    DropDebug: lambda ctx, action, report: debug.drop(ctx, action.release),
+    Load: kexec.load,
+    Unload: lambda ctx, action, report: kexec.unload(ctx),
+    RemoveDump: lambda ctx, action, report: prune.remove_dump(ctx, action.directory, action.name, report),
+    MakeRecord: lambda ctx, action, report: trace.make_record(ctx),
+    QueueVariant: lambda ctx, action, report: queue.ask(ctx, action.wanted),
+}

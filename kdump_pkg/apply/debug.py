@@ -12,6 +12,9 @@ from kdump_pkg.errors import BadImageError, KdumpError
 from kdump_pkg.facts import elf, vmlinuz
 from kdump_pkg.model import SaveDebug
 
+NAMELESS = ("/usr/src/debug/", paths.VARIANT_BUILD)
+"""Places that have no release in their path: what lies there may well be another one's."""
+
 
 def save(ctx: Context, action: SaveDebug) -> None:
     """Keep the best vmlinux there is whose build ID is the kernel's own: one that is kept already, or a new one.
@@ -63,11 +66,12 @@ def _choose(ctx: Context, action: SaveDebug, refused: list[str]) -> _Candidate |
             data = vmlinuz.unpack(path, ctx.runner) if source.endswith("/vmlinuz") else None
             facts = elf.inspect_file(path) if data is None else elf.inspect_bytes(data, source)
         except BadImageError as error:
-            refused.append(error.message.replace(str(path), source))
+            if not source.startswith(paths.VARIANT_BUILD):  # it may just be being linked
+                refused.append(error.message.replace(str(path), source))
             continue
         if facts.build_id == action.build_id:
             return _Candidate(source, facts, data)
-        if not source.startswith("/usr/src/debug/"):  # that one has no release in its path: it may well be another's
+        if not source.startswith(NAMELESS):
             found = facts.build_id or "missing"
             refused.append(f"{source}: build ID {found} is not that of {action.release}, {action.build_id}")
     return None

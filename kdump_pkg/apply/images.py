@@ -34,7 +34,8 @@ def build(ctx: Context, action: BuildImage) -> None:
         fs.ensure_directory(final.parent)
         if final.exists():
             fs.check_space(final.parent, final.stat().st_size)
-        ctx.runner(command(action, inside), root=ctx.root, capture=False, timeout=TIMEOUT)
+        env = {"KDUMP_CAPTURE_ENV": f"{action.stage}/capture.env"} if action.stage else None
+        ctx.runner(command(action, inside), root=ctx.root, capture=False, timeout=TIMEOUT, env=env)
         if action.generator == "dracut":
             _prepend(tmp, cpio_archive("kdump/fingerprint", f"{action.fingerprint}\n".encode()))
         made = read_image(ctx, inside)
@@ -48,7 +49,8 @@ def build(ctx: Context, action: BuildImage) -> None:
         ) from None
     finally:
         tmp.unlink(missing_ok=True)
-    remember(ctx, action.fingerprint, unpacked_size(final))
+    if not action.stage:
+        remember(ctx, action.fingerprint, unpacked_size(final))
 
 
 def remember(ctx: Context, fingerprint: str, unpacked: int | None, least_mib: int | None = None) -> None:
@@ -61,9 +63,12 @@ def remember(ctx: Context, fingerprint: str, unpacked: int | None, least_mib: in
 def command(action: BuildImage, out: str) -> list[str]:
     """What the generator is called with."""
     if action.generator == "mkinitcpio":
-        return ["mkinitcpio", "-c", paths.DERIVED_CONFIG, "-k", action.release, "-g", out]
+        settings = f"{action.stage}/mkinitcpio.conf" if action.stage else paths.DERIVED_CONFIG
+        place = ["-r", action.stage] if action.stage else []
+        return ["mkinitcpio", "-c", settings, *place, "-k", action.release, "-g", out]
+    place = ["--kmoddir", f"{action.stage}/lib/modules/{action.release}"] if action.stage else []
     own = _DRACUT_SYSTEM if action.system else _DRACUT_CAPTURE
-    return ["dracut", *_DRACUT_OPTIONS, *own, "--kver", action.release, out]
+    return ["dracut", *_DRACUT_OPTIONS, *own, *place, "--kver", action.release, out]
 
 
 # A user who has dracut make unified kernel images gets none of those from us: kexec takes the plain image.

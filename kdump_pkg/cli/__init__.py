@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdump_pkg import __version__, ui
-from kdump_pkg.cli import dumps, machine
+from kdump_pkg.cli import dumps, machine, variant
 from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError, missing_module
 from kdump_pkg.fs import HINTS
 from kdump_pkg.options import OPTIONS
 
-VERBS = (*machine.VERBS, *dumps.VERBS)
+VERBS = (*machine.VERBS, *variant.VERBS, *dumps.VERBS)
 EXIT_CODES = {0: "done", 1: "failed", 2: "wrong usage", 3: "`status` found something to do"}
 
 

@@ -7,7 +7,7 @@ import re
 from kdump_pkg import paths
 from kdump_pkg.context import Context, stamp
 from kdump_pkg.errors import CommandError
-from kdump_pkg.facts import boot, generator, kernels, state, storage, trace
+from kdump_pkg.facts import boot, generator, kernels, state, storage, trace, variant
 from kdump_pkg.facts.alpm import Packages, open_packages
 from kdump_pkg.model import Config, Facts
 
@@ -45,6 +45,7 @@ def collect(ctx: Context, config: Config) -> Facts:
         loaded=state.read_loaded(ctx),
         leftovers=state.read_leftovers(ctx, image),
         units=state.read_units(ctx),
+        variant=variant.read_state(ctx),
     )
 
 

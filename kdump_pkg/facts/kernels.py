@@ -61,7 +61,13 @@ def _read_kernel(ctx: Context, packages: Packages, release: str, known: dict[str
         system_map=next((p for p in (f"{home}/build/System.map", f"{home}/System.map") if ctx.is_file(p)), None),
         problem=problem if image else None,
         init_size=init_size if image else None,
+        builtin=read_builtin(ctx, home) if image and pkgbase is None and _variant(release) else None,
     )
+
+
+def read_builtin(ctx: Context, home: str) -> frozenset[str]:
+    """Names of the modules that are in the kernel itself, as its build wrote them down."""
+    return frozenset(module_name(file) for file in (ctx.read_text(f"{home}/modules.builtin") or "").split())
 
 
 def _variant(release: str) -> str | None:
@@ -94,6 +100,8 @@ def _init_size(ctx: Context, image: str) -> int | None:
 def _debug_candidates(release: str, pkgbase: str | None) -> list[str]:
     """Where unpacked kernels lie, best first: a debug package's, the headers' (arch-facts, section 3)."""
     debug = [f"/usr/src/debug/{pkgbase}/vmlinux"] if pkgbase else []
+    if _variant(release):
+        debug.append(f"{paths.VARIANT_BUILD}/src/build/vmlinux")
     return [*debug, f"{paths.MODULES}/{release}/build/vmlinux", f"{paths.MODULES}/{release}/vmlinux"]
 
 
@@ -127,12 +135,11 @@ def read_modules(ctx: Context, release: str) -> ModuleIndex:
         if len(words) == 3 and words[0] == "alias" and words[1].startswith(("crypto-", "fs-")):
             key = module_name(words[1])
             aliases[key] = (*aliases.get(key, ()), module_name(words[2]))
-    builtin = (ctx.read_text(f"{home}/modules.builtin") or "").split()
     return ModuleIndex(
         release=release,
         files={module_name(file): file for file in depends},
         depends=depends,
         softdeps=softdeps,
         aliases=aliases,
-        builtin=frozenset(module_name(file) for file in builtin),
+        builtin=read_builtin(ctx, home),
     )

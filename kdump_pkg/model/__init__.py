@@ -32,12 +32,14 @@ from kdump_pkg.model.plans import (
     Load,
     MakeRecord,
     Plan,
+    QueueVariant,
     Remove,
     RemoveDump,
     SaveDebug,
     Unload,
     WriteFile,
 )
+from kdump_pkg.model.variant import Wanted
 from kdump_pkg.model.wishes import (
     Config,
     Flavour,
@@ -46,6 +48,7 @@ from kdump_pkg.model.wishes import (
     Retention,
     TargetWish,
     UploadWish,
+    VariantWish,
 )
 
 __all__ = [
@@ -73,6 +76,7 @@ __all__ = [
     "ModuleIndex",
     "OwnFile",
     "Plan",
+    "QueueVariant",
     "Remove",
     "RemoveDump",
     "Retention",
@@ -85,6 +89,8 @@ __all__ = [
     "TraceRecord",
     "Unload",
     "UploadWish",
+    "VariantWish",
+    "Wanted",
     "Watchdog",
     "WriteFile",
     "module_name",

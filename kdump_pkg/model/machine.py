@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kdump_pkg.model.variant import VariantState
 from kdump_pkg.model.wishes import Flavour, GeneratorName, Layer, Retention
 
 
@@ -31,6 +32,10 @@ class Kernel:
     """Why vmlinuz can't be used, in one line; None when it can."""
     init_size: int | None = None
     """Bytes that it takes to start, as its header says."""
+    builtin: frozenset[str] | None = None
+    """What the variant has built in, by the names of modules; None for all others, whose index is large."""
+    held: str | None = None
+    """Why it must not capture, though it could; said of a variant alone (`plan.variant.hold`)."""
 
     @property
     def usable(self) -> bool:
@@ -316,3 +321,4 @@ class Facts:
     leftovers: tuple[str, ...] = ()
     """Temporary files that an interrupted run left."""
     units: dict[str, bool | None] = field(default_factory=dict)
+    variant: VariantState = field(default_factory=VariantState)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kdump_pkg import paths
 from kdump_pkg.model.machine import CryptVolume, Kernel, Target
+from kdump_pkg.model.variant import Wanted
 from kdump_pkg.model.wishes import Flavour, GeneratorName
 
 
@@ -52,11 +54,19 @@ class WriteFile:
     mode: int
     reason: str
 
+    @property
+    def what(self) -> str:
+        return f"writing {self.path}"
+
 
 @dataclass(frozen=True)
 class Remove:
     path: str
     reason: str
+
+    @property
+    def what(self) -> str:
+        return f"removing {self.path}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,12 @@ class BuildImage:
     reason: str
     system: bool = False
     """Whether it starts the whole system, which then saves the dump (`capture = system`)."""
+    stage: str = ""
+    """Directory with settings and kernel of one that is only to be tried; empty: those that are installed."""
+
+    @property
+    def what(self) -> str:
+        return f"building {self.path} for {self.release} ({self.flavour}, {self.generator})"
 
 
 @dataclass(frozen=True)
@@ -82,11 +98,19 @@ class SaveDebug:
     """`Kernel.sources` of the time, for the record."""
     reason: str
 
+    @property
+    def what(self) -> str:
+        return f"saving the debug kernel of {self.release}"
+
 
 @dataclass(frozen=True)
 class DropDebug:
     release: str
     reason: str
+
+    @property
+    def what(self) -> str:
+        return f"removing the debug kernel of {self.release}"
 
 
 @dataclass(frozen=True)
@@ -102,10 +126,18 @@ class Load:
     keys: tuple[CryptVolume, ...] = ()
     """Volumes whose keys are handed to the capture kernel."""
 
+    @property
+    def what(self) -> str:
+        return f"loading {self.release} as the capture kernel"
+
 
 @dataclass(frozen=True)
 class Unload:
     reason: str
+
+    @property
+    def what(self) -> str:
+        return "unloading the capture kernel"
 
 
 @dataclass(frozen=True)
@@ -116,6 +148,10 @@ class RemoveDump:
     kib: int
     reason: str
 
+    @property
+    def what(self) -> str:
+        return f"removing the dump {self.directory}/{self.name} ({self.kib / 1024:.1f} MiB)"
+
 
 @dataclass(frozen=True)
 class MakeRecord:
@@ -123,8 +159,26 @@ class MakeRecord:
 
     reason: str
 
+    @property
+    def what(self) -> str:
+        return f"writing {paths.RECORD}"
 
-Action = WriteFile | Remove | BuildImage | SaveDebug | DropDebug | Load | Unload | RemoveDump | MakeRecord
+
+@dataclass(frozen=True)
+class QueueVariant:
+    """Ask for a build of linux-kdump, and wait for nothing."""
+
+    wanted: Wanted
+    reason: str
+
+    @property
+    def what(self) -> str:
+        return f"asking for a build of {paths.VARIANT}"
+
+
+Action = (
+    WriteFile | Remove | BuildImage | SaveDebug | DropDebug | Load | Unload | RemoveDump | MakeRecord | QueueVariant
+)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,28 @@ class UploadWish:
 
 
 @dataclass(frozen=True)
+class VariantWish:
+    """The `[variant]` section: how linux-kdump is built, and when."""
+
+    follow: str = "release"
+    """release, series or never."""
+    source: str = "auto"
+    """auto, or the path of an archive or of a tree."""
+    sha256: str = ""
+    """Of that archive; empty: any."""
+    keys: str = "auto"
+    """auto, or the path of the public keys that may have signed the source."""
+    drivers: str = "auto"
+    """auto or all."""
+    network: bool = False
+    trust: bool = False
+    power: str = "mains"
+    """mains or any."""
+    max_load: int = 50
+    """Percent of all processors."""
+
+
+@dataclass(frozen=True)
 class Config:
     """What the user asks for; the fields are the options of `options.OPTIONS`, checked and typed."""
 
@@ -99,3 +121,4 @@ class Config:
     targets: tuple[TargetWish, ...] = (TargetWish(),)
     """In the order in which they are tried; the `[target …]` sections."""
     upload: UploadWish = UploadWish()
+    variant: VariantWish = VariantWish()

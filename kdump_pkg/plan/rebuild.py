@@ -20,9 +20,10 @@ from kdump_pkg.model import (
     Remove,
     WriteFile,
 )
-from kdump_pkg.plan import cmdline, targets
+from kdump_pkg.plan import cmdline, targets, variant
 from kdump_pkg.plan.capture import design_capture, user_owned
 from kdump_pkg.plan.debug import plan_debug
+from kdump_pkg.plan.kernel import mending
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def plan_rebuild(config: Config, facts: Facts, scope: Scope = Scope()) -> Plan:
         load, problems = _load(capture, facts, scope)
         debug, more = plan_debug(config, facts)
         actions += [*load, *debug, *(Remove(path, "left by an interrupted run") for path in facts.leftovers)]
-        warnings += [*capture.unusable, *_argon2(capture, facts)]
-        broken = [f"{k.problem}: reinstall {k.pkgbase or 'it'}" for k in facts.kernels if k.problem]
+        actions += variant.queue(config, facts)
+        warnings += [*variant.warnings(config, facts, capture.kernel), *capture.unusable, *_argon2(capture, facts)]
+        broken = [f"{k.problem}: {mending(k)}" for k in facts.kernels if k.problem]
         warnings += [*problems, *broken, *more]
     first = (MakeRecord("not there yet"),) if scope.images and facts.record_missing else ()
     return Plan(tuple(actions), tuple(warnings), capture, prepare=first)

@@ -170,9 +170,14 @@ def _check(wish: Wish) -> None:
 
 
 def _system_kernel(facts: Facts, capture: Capture) -> Kernel:
-    """The one that runs now, if its file is still there: it is the one that would crash."""
-    running = (k for k in facts.kernels if k.usable and k.release == facts.boot.running)
-    return next(running, capture.kernel)
+    """The one that runs now, if its file is still there: it is the one that would crash.
+
+    A variant is none to run a system, so that another one is taken where nothing tells.
+    """
+    usable = [k for k in facts.kernels if k.usable]
+    running = next((k for k in usable if k.release == facts.boot.running), None)
+    others = [k for k in usable if capture.kernel.variant and k.pkgbase]
+    return running or (others[-1] if others else capture.kernel)
 
 
 def with_console(cmdline: str) -> str:

@@ -36,5 +36,6 @@ def plan_remove(facts: Facts, sysctl: OwnFile = NO_SYSCTL, setup: Record | None 
         )
     elif setup is not None:
         actions.append(Remove(paths.SETUP, "it names no file of a boot loader"))
-    actions += [Remove(path, "made by kdump-pkg") for path in (paths.STATE, paths.RUN)]
+    actions += [Remove(path, "made by kdump-pkg") for path in (paths.CACHE, paths.STATE, paths.RUN)]
+    kept += [f"{k.package} stays: pacman -R {k.package}" for k in facts.kernels if k.variant and k.package]
     return Plan(tuple(actions), tuple(kept))

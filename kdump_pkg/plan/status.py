@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from kdump_pkg.model import BuildImage, Config, Facts, Finding, Load, Plan
 from kdump_pkg.model.health import Health
 from kdump_pkg.plan import targets
-from kdump_pkg.plan.checks import Case, debuggers, history, image, kernel, load, loader, memory, panic, target
+from kdump_pkg.plan.checks import (
+    Case,
+    debuggers,
+    history,
+    image,
+    kernel,
+    load,
+    loader,
+    memory,
+    panic,
+    target,
+    variant,
+)
 from kdump_pkg.plan.estimate import estimate
 from kdump_pkg.plan.rebuild import load_obstacle
 
@@ -34,7 +46,7 @@ def plan_status(config: Config, facts: Facts, plan: Plan, health: Health = NOTHI
     need = estimate(facts, plan.capture, health.rehearsed) if plan.capture else None
     case = Case(config, facts, plan, health, need)
     before = [*_privileges(case), *loader.check(case), *kernel.check(case), *memory.check(case), *kernel.loading(case)]
-    after = [*image.kernels(case), *target.check(case), *image.check(case), *load.check(case)]
+    after = [*image.kernels(case), *variant.check(case), *target.check(case), *image.check(case), *load.check(case)]
     after += [*panic.check(case), *debuggers.check(case), *history.check(case)]
     findings = _with_problems(case, before, after)
     unknown = case.hidden or not case.live

@@ -98,3 +98,7 @@ def test_the_package_has_the_parts_and_the_directories(package: Path) -> None:
         assert modes[f"etc/kdump-pkg/{name}/"] == "drwxr-xr-x"
     for unit in (REPO / "systemd").glob("*.service"):
         assert modes[f"usr/lib/systemd/system/{unit.name}"] == "-rw-r--r--"
+    for file in (file for file in (REPO / "linux-kdump").rglob("*") if file.is_file()):
+        wanted = "-rwxr-xr-x" if file.name == "configure" else "-rw-r--r--"
+        assert modes[f"usr/share/kdump-pkg/{file.relative_to(REPO)}"] == wanted
+    assert modes["usr/lib/sysusers.d/kdump-pkg.conf"] == "-rw-r--r--"

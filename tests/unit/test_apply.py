@@ -507,6 +507,21 @@ def test_debug_package_of_another_release_is_nobodys_fault(ctx: Context, root: P
     assert read_debug(ctx)[0].origin == VMLINUZ
 
 
+@pytest.mark.parametrize("data", [elf("ff" * 20, (".debug_info",)), elf(sections=(".debug_info",))[:150], b""])
+def test_neither_is_the_variant_that_is_being_built(ctx: Context, root: Path, data: bytes) -> None:
+    """A hook runs while it is linked, or before the new one is installed: the old one keeps what it has."""
+    place = f"{paths.VARIANT_BUILD}/src/build/vmlinux"
+    make_tree(root, {place: elf(sections=(".debug_info",)), VMLINUZ: bzimage()})
+    debug.save(ctx, save(place))
+    assert read_debug(ctx)[0].origin == place
+    kept = ctx.read_bytes(KEPT)
+    make_tree(root, {place: data})
+    debug.save(ctx, SaveDebug(RELEASE, BUILD_ID, (place, VMLINUZ), None, "new", "why"))
+    assert ctx.read_bytes(KEPT) == kept
+    (found,) = read_debug(ctx)
+    assert (found.abilities, found.sources) == ("DWARF", "new")
+
+
 @pytest.mark.parametrize("change", ["removed", "worse", "damaged"])
 def test_what_is_kept_is_never_made_worse(ctx: Context, root: Path, change: str) -> None:
     """The headers go before the kernel does: their vmlinux is just what was kept for this."""

@@ -57,7 +57,8 @@ NOUNS = {"", "crashkernel", "errors", "model", "options", "packages", "parameter
 EFFECTS = {"context", "run", "fs", "ui", "keyring"}
 TOP = {
     "reconcile", "rehearsal", "setup", "estimate", "crash_test", "dumps", "catalogue", "verification", "vmcore",
-    "collect", "reports", "exporting", "debugging", "prompt", "upload", "hook", "__main__",
+    "collect", "reports", "exporting", "debugging", "prompt", "upload", "variant", "debug_kernel", "hook", "__main__",
+    "variant_build", "trial",
 }  # fmt: skip
 READERS = {
     "facts.elf",
@@ -70,6 +71,7 @@ READERS = {
     "facts.state",
     "facts.dumps",
     "facts.trace",
+    "facts.variant",
 }
 """Of the facts, these read files and decide nothing: what is applied is checked by them."""
 
@@ -165,7 +167,7 @@ ONLY = {
     "configobj": {"config"},
     "validate": {"config"},
     "subprocess": {"run", "apply.rehearsal"},  # QEMU is watched while it runs
-    "argparse": {"cli", "cli.verb", "cli.machine", "cli.dumps"},
+    "argparse": {"cli", "cli.verb", "cli.machine", "cli.dumps", "cli.variant"},
     "fcntl": {"fs"},
     "ctypes": {"keyring"},
     "drgn": {"vmcore", "prompt"},

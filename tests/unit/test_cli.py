@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -12,8 +13,9 @@ from typing import get_args, get_type_hints
 import jsonschema
 import pytest
 
-from kdump_pkg import __main__, cli, facts, fs, paths, reconcile
+from kdump_pkg import __main__, cli, facts, fs, paths, reconcile, variant
 from kdump_pkg.apply.images import BuildError
+from kdump_pkg.cli.variant import ACTIONS, BELONGS
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError, KdumpError
 from kdump_pkg.model import Config, Finding, Loaded
@@ -21,6 +23,7 @@ from kdump_pkg.plan.rebuild import Scope
 from kdump_pkg.plan.status import Status
 from kdump_pkg.run import SystemRunner
 from tests import docs
+from tests.docs import flags, verbs
 from tests.fakes import FakeRunner, Link, make_tree, snapshot, system_runner, system_tree
 from tests.unit.test_plan_status import FAILURES, status
 
@@ -200,6 +203,13 @@ def test_status_reads_only(system: FakeRunner, root: Path) -> None:
         ["rebuild", "extra"],
         ["status", "--roo", "/"],
         ["load", "--root", "/"],
+        ["variant"],
+        ["variant", "nonsense"],
+        ["variant", "status", "--force"],
+        ["variant", "build", "--yes"],
+        ["variant", "build", "--json"],
+        ["variant", "remove", "--automatic"],
+        ["variant", "build", "--debug-kernel", "--force"],
     ],
 )
 def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +217,52 @@ def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -
         cli.main(argv)
     assert caught.value.code == 2
     assert "usage: kdump-pkg" in capsys.readouterr().err
+
+
+def test_a_flag_of_another_action_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["variant", "--force", "status"])
+    line = "kdump-pkg variant: error: --force goes with `variant build`, not with `variant status`\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert set(BELONGS) == flags(verbs()["variant"]) - {"--help", "--debug"}
+    assert set(BELONGS.values()) == set(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("argv", "called"),
+    [
+        (["status"], ("show", {"as_json": False})),
+        (["--json", "status"], ("show", {"as_json": True})),
+        (["build"], ("build", {"automatic": False, "force": False})),
+        (["build", "--automatic"], ("build", {"automatic": True, "force": False})),
+        (["build", "--force"], ("build", {"automatic": False, "force": True})),
+        (["build", "--debug-kernel"], ("build_debug_kernel", {})),
+        (["remove", "--yes"], ("remove", {"yes": True})),
+    ],
+)
+def test_actions_of_variant(
+    argv: list[str],
+    called: tuple[str, dict[str, bool]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said: list[tuple[str, dict[str, bool]]] = []
+
+    def answer(name: str) -> Callable[..., int]:
+        def act(ctx: Context, **given: bool) -> int:
+            said.append((name, given))
+            return 0
+
+        return act
+
+    for name in ("show", "build", "build_debug_kernel", "remove"):
+        monkeypatch.setattr(variant, name, answer(name))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert cli.main(["variant", *argv]) == 0
+    assert said == [called]
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["variant", *argv]) == (0 if called[0] == "show" else 1)
+    assert ("only root can do this" in capsys.readouterr().err) == (called[0] != "show")
 
 
 @pytest.mark.parametrize(

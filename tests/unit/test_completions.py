@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from kdump_pkg import cli
+from kdump_pkg.cli.variant import ACTIONS, BELONGS
 from kdump_pkg.model.wishes import LoaderName
 from tests import docs
 from tests.docs import flags, verbs
@@ -65,6 +66,34 @@ def test_bash_completes_directories_only(words: tuple[str, ...], tmp_path: Path)
     (tmp_path / "directory").mkdir()
     (tmp_path / "data").touch()
     assert _bash("kdump-pkg", *(word.format(tmp_path) for word in words)) == {f"{tmp_path}/directory"}
+
+
+ACTION_LINES = (
+    "variant ",
+    "variant b",
+    *(f"variant {action} --" for action in ACTIONS),
+    *(f"variant {a} " for a in ACTIONS),
+)
+
+
+def _of_action(line: str) -> set[str]:
+    """What ought to be offered for a line that begins with `variant`: its actions, or the flags that go with one."""
+    _, *before, last = line.split(" ")
+    if not before:
+        return {action for action in ACTIONS if action.startswith(last)}
+    common = flags(verbs()["variant"]) - set(BELONGS)
+    return common | {flag for flag, action in BELONGS.items() if action == before[0]} if last else set()
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("line", ACTION_LINES)
+def test_all_shells_complete_the_actions_of_variant(line: str) -> None:
+    wanted = _of_action(line)
+    offered = _bash("kdump-pkg", *line.split(" "))
+    assert offered == wanted if wanted else all(word.startswith("-") for word in offered)
+    assert _fish(f"kdump-pkg {line}") == wanted
+    spec = next(spec for spec in _zsh("argument", "variant") if spec.startswith("1:action:"))
+    assert set(spec.partition("(")[2].rstrip(")").split()) == set(ACTIONS)
 
 
 @pytest.mark.spawns

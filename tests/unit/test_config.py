@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kdump_pkg import config, paths
 from kdump_pkg.context import Context
 from kdump_pkg.errors import ConfigError
-from kdump_pkg.model import Config, Layer, Retention, TargetWish, UploadWish
-from kdump_pkg.options import OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS
+from kdump_pkg.model import Config, Layer, Retention, TargetWish, UploadWish, VariantWish
+from kdump_pkg.options import OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS, VARIANT_OPTIONS
 from tests.fakes import Entry, Hole, Link, make_tree
 
 DIR = paths.CONFIG_DROPINS
@@ -125,7 +125,22 @@ def test_values(root: Path, text: str, expected: Config) -> None:
         ("[upload]\nhost = a/b", 2, ["host = 'a/b'", "letters, digits"]),
         ("[upload]\nhost = ..", 2, ["host ="]),
         ("[upload]\n[[more]]\n", 1, ["holds another section"]),
-        ("[uplaod]\n", 1, ["unknown section [uplaod]", "or [upload]"]),
+        ("[uplaod]\n", 1, ["unknown section [uplaod]", "[upload] or [variant]"]),
+        ("[variant]\nfolow = never", 2, ["unknown option folow in [variant]", "did you mean follow?"]),
+        ("[variant]\nfollow = always", 2, ["follow = 'always'", "release, series or never"]),
+        ("[variant]\nsource = linux.tar.xz", 2, ["source = 'linux.tar.xz'", "absolute path"]),
+        ("[variant]\nsource = \"/a'b\"", 2, ["source ="]),
+        ("[variant]\nsource = /a, /b", 2, ["source ="]),
+        ("[variant]\nsha256 = abc", 2, ["sha256 = 'abc'", "64 hexadecimal digits"]),
+        (f"[variant]\nsha256 = {'AB' * 32}", 2, ["sha256 ="]),
+        ("[variant]\nkeys = ~/key", 2, ["keys = '~/key'"]),
+        ("[variant]\ndrivers = common", 2, ["drivers = 'common'", "auto or all"]),
+        ("[variant]\ntrust = maybe", 2, ["trust = 'maybe'"]),
+        ("[variant]\npower = battery", 2, ["power = 'battery'", "mains or any"]),
+        ("timeout = 60\n[variant]\nmax_load = 50", 3, ["max_load = '50'", "from 1% to 100%, or 0"]),
+        ("[variant]\nmax_load = 0%", 2, ["max_load ="]),
+        ("[variant]\nmax_load = 101%", 2, ["max_load ="]),
+        ("[variant]\n[[more]]\n", 1, ["holds another section"]),
         ("encrypt_to = age1short", 1, ["encrypt_to", "age(1)"]),
         ("crash_loop = -1", 1, ["crash_loop", "minutes"]),
         ("capture = both", 1, ["image or system"]),
@@ -228,6 +243,32 @@ def test_nothing_is_sent_unasked(root: Path, text: str) -> None:
     assert load(root, f"[upload]\n{text}").upload == UploadWish()
 
 
+@pytest.mark.parametrize(
+    ("text", "wish"),
+    [
+        ("", VariantWish()),
+        ("follow = series\npower = any\nmax_load = 0", VariantWish(follow="series", power="any", max_load=0)),
+        ("follow = never\nmax_load = 100%", VariantWish(follow="never", max_load=100)),
+        ("source = /usr/src/my linux-6.12.tar.xz", VariantWish(source="/usr/src/my linux-6.12.tar.xz")),
+        (f"sha256 = {'a1' * 32}", VariantWish(sha256="a1" * 32)),
+        ("sha256 =\nkeys = /etc/own.gpg", VariantWish(keys="/etc/own.gpg")),
+        ("drivers = all\nnetwork = yes\ntrust = on", VariantWish(drivers="all", network=True, trust=True)),
+    ],
+)
+def test_variant(root: Path, text: str, wish: VariantWish) -> None:
+    found = load(root, f"drivers = nvme\n[variant]\n{text}")
+    assert (found.variant, found.drivers) == (wish, ("nvme",))
+    assert [t.name for t in found.targets] == ["root"]
+
+
+def test_variant_is_set_key_by_key(root: Path) -> None:
+    entries: dict[str, Entry] = {
+        paths.CONFIG: "[variant]\nfollow = series\nmax_load = 10%\n",
+        f"{DIR}/x.conf": "[variant]\nmax_load = 20%\n",
+    }
+    assert load(root, entries).variant == VariantWish(follow="series", max_load=20)
+
+
 @pytest.mark.parametrize("remote", ["s3:", "s3:b", "my-nas_1:a/b c/d", "S3.x@y+z:bucket/"])
 def test_remotes(root: Path, remote: str) -> None:
     assert load(root, f"[upload]\nremote = {remote}").upload.remote == remote
@@ -292,9 +333,12 @@ def test_property_reads_or_says_what_is_wrong(root: Path, data: bytes) -> None:
 
 
 def test_table_and_dataclass_agree(root: Path) -> None:
-    assert {o.name for o in OPTIONS} | {"targets", "upload"} == set(Config.__dataclass_fields__)
+    assert {o.name for o in OPTIONS} | {"targets", "upload", "variant"} == set(Config.__dataclass_fields__)
     assert {o.name: o.default for o in UPLOAD_OPTIONS} == vars(UploadWish())
+    written = {o.name: o.default for o in VARIANT_OPTIONS}
+    assert load(root, "[variant]\n" + "".join(f"{k} = {v}\n" for k, v in written.items())).variant == VariantWish()
+    assert written.keys() == vars(VariantWish()).keys()
     assert {o.name for o in TARGET_OPTIONS} | {"name", "retention"} == set(TargetWish.__dataclass_fields__) | set(
         Retention.__dataclass_fields__
     )
-    assert all(o.help.endswith(".") and o.allowed for o in OPTIONS)
+    assert all(o.help.endswith(".") and o.allowed for o in (*OPTIONS, *VARIANT_OPTIONS))

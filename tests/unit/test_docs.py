@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from kdump_pkg import __version__, cli, paths, render
 from kdump_pkg import config as configuration
+from kdump_pkg.apply import queue
+from kdump_pkg.cli.variant import ACTIONS, BELONGS
 from kdump_pkg.context import Context
 from kdump_pkg.model import (
     Config,
 )
-from kdump_pkg.options import OPTIONS, TARGET, TARGET_OPTIONS, UPLOAD_OPTIONS, Option
+from kdump_pkg.options import OPTIONS, TARGET, TARGET_OPTIONS, UPLOAD_OPTIONS, VARIANT_OPTIONS, Option
 from tests import docs
 from tests.docs import flags, verbs
 from tests.tools import tool
@@ -58,6 +61,8 @@ def test_option_list_of_the_manual_is_made_from_the_options() -> None:
     assert list(entries(keys)) == [option.name for option in TARGET_OPTIONS]
     keys = section(CONF_MANUAL, "UPLOAD").partition("Keys of the section")[2].partition(".SS ")[0]
     assert list(entries(keys)) == [option.name for option in UPLOAD_OPTIONS]
+    keys = section(CONF_MANUAL, "VARIANT").partition("Keys of the section")[2].partition(".SS ")[0]
+    assert list(entries(keys)) == [option.name for option in VARIANT_OPTIONS]
 
 
 def test_targets_of_the_manual_are_the_ones_that_are_taken() -> None:
@@ -134,14 +139,14 @@ def test_manual_has_its_sections_and_the_version(manual: str) -> None:
 
 
 def test_synopsis_has_the_flags_of_every_verb() -> None:
-    found = {}
+    found: dict[str, set[str]] = {}
     for part in section(MANUAL, "SYNOPSIS").split(".SY ")[1:]:
         head, _, rest = part.replace("\\-", "-").partition("\n")
         verb = head.strip('"').removeprefix("kdump-pkg ")
         optional = {line.removeprefix(".OP ") for line in rest.splitlines() if line.startswith(".OP ")}
         required = {" ".join(plain(line).split()) for line in rest.splitlines() if line.startswith(".BI ")}
         operands = {plain(line).strip() for line in rest.splitlines() if line.startswith(".RI ")}
-        found[verb] = optional | required | operands
+        found.setdefault(verb.partition(" ")[0], set()).update(optional | required | operands)
     assert found == {verb: _usage(parser) for verb, parser in verbs().items()}
 
 
@@ -151,6 +156,15 @@ def _usage(parser: argparse.ArgumentParser) -> set[str]:
     options = [a for a in parser._actions if a.option_strings and a.option_strings[-1] not in common]
     operands = {f"[ {a.metavar} ]" for a in parser._actions if not a.option_strings and a.nargs == "?"}
     return operands | {f"{a.option_strings[-1]} {a.metavar or ''}".strip() for a in options}
+
+
+def test_synopsis_has_the_flags_of_every_action() -> None:
+    found = {}
+    for part in section(MANUAL, "SYNOPSIS").replace("\\-", "-").split('.SY "kdump-pkg variant ')[1:]:
+        found[part.partition('"')[0]] = set(re.findall(r"^\.OP (--\S+)", part.partition(".YS")[0], re.MULTILINE))
+    assert found == {action: {flag for flag, its in BELONGS.items() if its == action} for action in ACTIONS}
+    told = entries(section(MANUAL, "VERBS"))["variant"]
+    assert [action for action in ACTIONS if f"variant {action}" not in told] == []
 
 
 def test_manual_explains_every_verb_and_every_flag() -> None:
@@ -179,6 +193,7 @@ def test_manual_names_the_files() -> None:
     image = f"{Config().image_dir}/{paths.IMAGE_NAME}"
     files = (paths.CONFIG, paths.DERIVED_CONFIG, paths.PRESET, image, Config().path, paths.STATE, paths.RUN)
     assert [name for name in (*files, paths.DEBUG_MODULES) if name not in text] == []
+    assert all(name in text for name in (paths.VARIANT_RECIPE, paths.VARIANT_BUILD.rpartition("/")[0], "variant.json"))
     assert all(name in text for name in ("dmesg.txt", "vmcore.incomplete", "meta", "save.log"))
 
 
@@ -199,3 +214,40 @@ def test_examples_of_the_conf_manual_are_good(ctx: Context) -> None:
 def test_manual_is_clean(linter: list[str], manual: str) -> None:
     done = tool(*linter, manual)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- the unit that builds, and who builds ---
+
+
+def test_the_unit_builds_and_nobody_waits_for_it() -> None:
+    text = (docs.REPO / f"systemd/{queue.UNIT}").read_text(encoding="utf-8")
+    lines = set(text.splitlines())
+    (start,) = re.findall(r"^ExecStart=/usr/bin/kdump-pkg (.*)$", text, re.MULTILINE)
+    args = cli.build_parser().parse_args(start.split())
+    assert (args.action, args.automatic, args.force) == ("build", True, False)
+    assert {"Type=oneshot", "TimeoutStartSec=infinity", "ConditionPathExists=!/proc/vmcore"} <= lines
+    assert "OOMPolicy=continue" in lines, "or nobody would write down that a compiler was killed"
+    assert "RestrictNamespaces=pid" in lines, "makepkg gets a PID namespace"
+    assert not lines & {"[Install]"} and "Before=" not in text and "ConditionACPower=" not in text
+    assert not re.search(r"^UMask=", text, re.MULTILINE), "pacman's hooks make files for everybody"
+
+
+def test_the_builder_is_who_the_program_takes() -> None:
+    text = (docs.REPO / "systemd/kdump-pkg.sysusers").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if not line.startswith("#")]
+    assert shlex.split(line) == ["u", paths.VARIANT_USER, "-", "Builds linux-kdump", paths.VARIANT_BUILD]
+    pkgbuild = (docs.REPO / "PKGBUILD").read_text(encoding="utf-8")
+    assert f'"$pkgdir{paths.VARIANT_RECIPE}"' in pkgbuild
+    assert 'systemd/kdump-pkg.sysusers "$pkgdir/usr/lib/sysusers.d/kdump-pkg.conf"' in pkgbuild
+
+
+def test_what_it_is_built_with_is_named_by_the_package() -> None:
+    """What base-devel has needs no word of its own; pacman and the kernel's flags ask for the rest."""
+    recipe = (docs.REPO / "linux-kdump/PKGBUILD").read_text(encoding="utf-8")
+    found = re.search(r"^makedepends=\((.*)\)$", recipe, re.MULTILINE)
+    assert found
+    text = (docs.REPO / "PKGBUILD").read_text(encoding="utf-8")
+    told = {*re.findall(r"^ +'([a-z0-9-]+): .*variant build", text, re.MULTILINE)}
+    told |= set(re.findall(r"'([a-z0-9-]+)'", text.partition("depends=(")[2].partition(")")[0]))
+    base_devel = {"bison", "fakeroot", "flex", "gcc", "gzip", "make", "patch", "sed", "tar", "texinfo"}
+    assert set(found[1].split()) - base_devel <= told

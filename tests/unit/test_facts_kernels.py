@@ -71,6 +71,31 @@ def test_variant(ctx: Context, root: Path) -> None:
     assert (found.variant, found.package, found.pkgbase) == (True, "linux-kdump", None)
 
 
+def test_what_the_variant_has_built_in(ctx: Context, root: Path) -> None:
+    """Of all others that index is large, and nobody asks."""
+    slim = "6.12.1-kdump"
+    builtin = "kernel/drivers/nvme/host/nvme.ko\nkernel/drivers/md/dm-mod.ko\n"
+    make_tree(root, kernel_tree(NEW) | kernel_tree(slim, None) | kernel_tree("6.13-kdump", None, image=None))
+    make_tree(root, {f"{paths.MODULES}/{slim}/modules.builtin": builtin})
+    assert {k.release: k.builtin for k in read(ctx)} == {
+        NEW: None, slim: frozenset({"nvme", "dm_mod"}), "6.13-kdump": None,
+    }  # fmt: skip
+    (root / f"{paths.MODULES}/{slim}/modules.builtin".lstrip("/")).unlink()
+    assert read(ctx)[1].builtin == frozenset(), "then it lacks all"
+
+
+def test_a_kernel_to_boot_with_our_ending_is_no_variant(ctx: Context, root: Path) -> None:
+    make_tree(root, kernel_tree("6.12.1-kdump", "linux-own"))
+    (found,) = read(ctx)
+    assert (found.variant, found.builtin, found.pkgbase) == (False, None, "linux-own")
+
+
+def test_the_variant_has_its_debug_file_where_it_was_built(ctx: Context, root: Path) -> None:
+    slim, built = "6.12.1-kdump", f"{paths.VARIANT_BUILD}/src/build/vmlinux"
+    make_tree(root, kernel_tree(NEW) | kernel_tree(slim, None) | {built: elf()})
+    assert {k.release: k.vmlinux for k in read(ctx)} == {NEW: (), slim: (built,)}
+
+
 @pytest.mark.parametrize("text", ["", "a b", "../x", "x\ny", "\x1b[31m"])
 def test_nonsense_in_pkgbase(ctx: Context, root: Path, text: str) -> None:
     make_tree(root, kernel_tree(NEW) | {f"{paths.MODULES}/{NEW}/pkgbase": text})

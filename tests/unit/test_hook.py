@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,16 @@ from kdump_pkg import hook, paths, reconcile
 from kdump_pkg.context import Context
 from kdump_pkg.plan.rebuild import Scope
 from kdump_pkg.run import SystemRunner
-from tests.fakes import DEFAULTS, FakeRunner, make_tree, snapshot, standard_input, system_runner, system_tree
+from tests.fakes import (
+    DEFAULTS,
+    FakeRunner,
+    kernel_tree,
+    make_tree,
+    snapshot,
+    standard_input,
+    system_runner,
+    system_tree,
+)
 
 REPO = Path(__file__).resolve().parents[2]
 IMAGE = f"boot/{paths.IMAGE_NAME}"
@@ -96,6 +106,11 @@ HEAVY = {
     "unittest", "difflib", "textwrap", "importlib.metadata", "multiprocessing", "concurrent",
 }  # fmt: skip
 
+OF_A_BUILD = {
+    "kdump_pkg.variant", "kdump_pkg.variant_build", "kdump_pkg.plan.variant_build", "kdump_pkg.facts.building",
+    "kdump_pkg.model.building", "kdump_pkg.apply.package_build", "kdump_pkg.rehearsal", "kdump_pkg.model.health",
+}  # fmt: skip
+
 
 @pytest.mark.spawns
 def test_standard_library_is_enough_where_nothing_is_to_do(system: Path, tmp_path: Path) -> None:
@@ -107,6 +122,7 @@ def test_standard_library_is_enough_where_nothing_is_to_do(system: Path, tmp_pat
         loaded = set((tmp_path / "modules").read_text().split())
         assert sorted(loaded & HEAVY) == []
         assert "kdump_pkg.cli" not in loaded
+        assert not loaded & OF_A_BUILD, "whoever builds the variant may take his time, the hook may not"
     assert snapshot(system) == before
 
 
@@ -314,3 +330,53 @@ def test_kernel_removed_takes_its_preset_along(inside: FakeRunner, system: Path)
     assert hook.main(["preset"]) == 0
     assert not (system / paths.PRESET.lstrip("/")).exists()
     assert (system / IMAGE).exists()  # what is armed stays armed
+
+
+# --- the variant ------------------------------------------------------------------------------------------------------
+
+SLIM = "6.12.0-kdump"
+
+
+def follow(system: Path, *, version: str) -> None:
+    """A variant that was built for this version of `linux`, and that nobody has tried."""
+    built = {"release": SLIM, "build_id": "", "time": 1, "seconds": 1, "objects": 1}
+    wanted = {"base": "linux", "version": version, "release": "6.12.0-arch1-1", "drivers": [], "reason": ""}
+    home = f"{paths.MODULES}/{SLIM}"
+    make_tree(system, kernel_tree(SLIM, None) | {f"{home}/modules.builtin": "kernel/fs/ext4/ext4.ko\n"})
+    record = {"followed": True, "built": {**built, "wanted": wanted}, "trusted": {}}
+    make_tree(system, {paths.VARIANT_RECORD: json.dumps(record)})
+
+
+def test_an_upgrade_asks_for_a_build_once_and_waits_for_nothing(
+    inside: FakeRunner, system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    follow(system, version="6.12.0.arch1-1")
+    assert hook.main(["preset"]) == 0
+    assert json.loads((system / paths.VARIANT_RECORD.lstrip("/")).read_text()).get("wanted") is None
+    capsys.readouterr()
+    assert hook.main(["rebuild"]) == 0
+    out, err = capsys.readouterr()
+    told = "asking for a build of linux-kdump: linux is 6.12.1.arch1-1 now, the variant is of linux 6.12.0.arch1-1"
+    assert f"  -> {told}\n" in out
+    assert err == ""
+    record = json.loads((system / paths.VARIANT_RECORD.lstrip("/")).read_text())
+    assert (record["wanted"]["version"], record["followed"]) == ("6.12.1.arch1-1", True)
+    assert not inside.lines("systemctl"), "this root is not the running system"
+    before = snapshot(system)
+    assert hook.main(["rebuild"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert snapshot(system) == before
+
+
+@pytest.mark.parametrize("record", [b"noise", b"[]", b'{"followed": true, "built": {"wanted": 7}}', b"{" * 100_000])
+def test_a_damaged_record_of_the_variant_stops_nothing(
+    inside: FakeRunner, system: Path, capsys: pytest.CaptureFixture[str], record: bytes
+) -> None:
+    """The variant is as good as untried then: what captures is the stock kernel."""
+    follow(system, version="6.12.1.arch1-1")
+    make_tree(system, {paths.VARIANT_RECORD: record})
+    (system / IMAGE).unlink()
+    assert hook.main(["rebuild"]) == 0
+    out, err = capsys.readouterr()
+    assert f"building /{IMAGE} for 6.12.1-arch1-1" in out
+    assert "Traceback" not in out + err

@@ -46,6 +46,7 @@ def test_mypy() -> None:
 
 # --- shell ----------------------------------------------------------------------------------------------------------
 
+BASH = ("kdump-pkg.install", "shell/kdump-pkg.bash", "linux-kdump/source.sh", "linux-kdump/settings")
 SHEBANG = re.compile(rb"#!\s*/(?:usr/)?bin/(?:env )?(sh|bash|ash|dash)\b")
 
 
@@ -59,23 +60,25 @@ def shell_files() -> dict[str, str]:
         first = SHEBANG.match(path.read_bytes()[:64])
         if first:
             found[name] = {"ash": "dash"}.get(first[1].decode(), first[1].decode())  # older shellchecks know no ash
-        elif name in ("PKGBUILD", "kdump-pkg.install", "shell/kdump-pkg.bash") or name.startswith("install/"):
+        elif path.name == "PKGBUILD" or name in BASH or name.startswith("install/"):
             found[name] = "bash"
     return found
 
 
 SHELL = shell_files()
 # PKGBUILD and .install define variables for makepkg and pacman; makepkg sets others.
-EXCLUDED = {"PKGBUILD": "SC2034,SC2154,SC2164"}
+EXCLUDED = {"PKGBUILD": "SC2034,SC2154,SC2164,SC2100"}
 
 
 def test_there_are_shell_files() -> None:
     assert {"hooks/kdump-save", "hooks/kdump-init", "install/kdump", "hooks/alpm/kdump-pkg", "kdump-pkg"} <= set(SHELL)
+    assert {f"linux-kdump/{name}" for name in ("PKGBUILD", "source.sh", "settings", "configure")} <= set(SHELL)
 
 
 @pytest.mark.parametrize("name", SHELL)
 def test_shellcheck(name: str) -> None:
-    extra = [f"--exclude={EXCLUDED[name]}"] if name in EXCLUDED else []
+    kind = Path(name).name
+    extra = [f"--exclude={EXCLUDED[kind]}"] if kind in EXCLUDED else []
     clean(tool("shellcheck"), f"--shell={SHELL[name]}", "--external-sources", *extra, name)
 
 

@@ -15,6 +15,9 @@ LTS = kernel("6.6.30-1-lts", "linux-lts")
 VARIANT = kernel("6.12.1-1-kdump", None)
 LEFTOVER = kernel("6.8.0-arch1-1", None, vmlinuz=None)
 NO_BASE = kernel("6.12.3-custom", None)
+HELD = kernel("6.12.1-kdump", None, held="no rehearsal has shown yet that it captures")
+SPOILT = kernel("6.12.1-kdump", None, problem="/usr/lib/modules/6.12.1-kdump/vmlinuz: truncated")
+EMPTY = kernel("6.12.1-kdump", None, vmlinuz=None)
 BROKEN = kernel("6.13.1-arch1-1", problem="/usr/lib/modules/6.13.1-arch1-1/vmlinuz: not a bzImage kernel")
 
 
@@ -34,6 +37,11 @@ BROKEN = kernel("6.13.1-arch1-1", problem="/usr/lib/modules/6.13.1-arch1-1/vmlin
         pytest.param("linux-lts", (LTS, NEW), NEW.release, LTS, id="by name"),
         pytest.param("linux", (LTS, OLD, NEW), OLD.release, NEW, id="by name, newest of it"),
         pytest.param("linux-kdump", (LTS, NEW, VARIANT), NEW.release, VARIANT, id="variant by name"),
+        pytest.param("auto", (LTS, NEW, HELD), NEW.release, NEW, id="variant that must not"),
+        pytest.param("auto", (LTS, NEW, HELD, VARIANT), NEW.release, VARIANT, id="one that must not, one that may"),
+        pytest.param("linux-kdump", (LTS, NEW, HELD), LTS.release, LTS, id="variant by name that must not"),
+        pytest.param("linux-kdump", (LTS, NEW, SPOILT), LTS.release, LTS, id="variant by name that can't"),
+        pytest.param("linux-kdump", (NEW, HELD, VARIANT), NEW.release, VARIANT, id="variant by name, one of two"),
     ],
 )
 def test_choice(wanted: str, kernels: tuple[Kernel, ...], running: str | None, chosen: Kernel) -> None:
@@ -59,7 +67,11 @@ def test_upgraded_while_running_keeps_to_its_package() -> None:
         ),
         ("linux-zen", (), "installed: none", "zen"),
         ("linux", (LTS, BROKEN), "kernel = linux can't capture: /usr/lib/modules/6.13.1", "reinstall"),
-        ("linux-kdump", (NEW,), "no such kernel", "linux-kdump"),
+        ("linux-kdump", (NEW,), "no such kernel", "kdump-pkg variant build"),
+        ("linux-kdump", (NEW, EMPTY), "no such kernel", "kdump-pkg variant build"),
+        ("linux-kdump", (HELD,), "6.12.1-kdump: no rehearsal has shown", "pacman -S linux"),
+        ("auto", (HELD,), "6.12.1-kdump: no rehearsal has shown", "pacman -S linux"),
+        ("auto", (SPOILT,), "vmlinuz: truncated", "pacman -S linux"),
     ],
 )
 def test_refusal(wanted: str, kernels: tuple[Kernel, ...], message: str, hint: str) -> None:

@@ -18,18 +18,24 @@ from kdump_pkg.model import (
     DropDebug,
     Facts,
     ImageState,
+    Kernel,
     Layer,
     Load,
     Loaded,
     MakeRecord,
     OwnFile,
     Plan,
+    QueueVariant,
     Remove,
     SaveDebug,
     SystemImages,
     TraceRecord,
+    VariantWish,
+    Wanted,
     WriteFile,
 )
+from kdump_pkg.model.variant import Built, Record, VariantState
+from kdump_pkg.plan import variant
 from kdump_pkg.plan.cmdline import LONGEST
 from kdump_pkg.plan.rebuild import Scope, plan_load, plan_rebuild
 from kdump_pkg.render import kernel_cache
@@ -52,6 +58,13 @@ def designed(have: Facts, config: Config = DEFAULTS) -> Capture:
     return capture
 
 
+def asked_for(have: Facts, config: Config) -> VariantState:
+    """A build of the variant runs, where one was asked for."""
+    asked = [a.wanted for a in plan_rebuild(config, have).actions if isinstance(a, QueueVariant)]
+    state = have.variant
+    return replace(state, record=replace(state.record, wanted=asked[0]), running=True) if asked else state
+
+
 def done(have: Facts, config: Config = DEFAULTS) -> Facts:
     """The facts after the plan for HAVE was carried out."""
     capture = designed(have, config)
@@ -69,6 +82,7 @@ def done(have: Facts, config: Config = DEFAULTS) -> Facts:
             DebugKernel(k.release, "/x", k.build_id, "BTF", sources=k.sources) for k in have.kernels if k.usable
         ),
         loaded=loaded if armed else None,
+        variant=asked_for(have, config),
         boot=replace(have.boot, crash_loaded=True) if armed else have.boot,
     )
 
@@ -409,27 +423,54 @@ def test_image_dir_and_leftovers() -> None:
     assert told(plan)[-1] == "Remove /etc/.kdump-pkg-1-x"
 
 
+SLIM = kernel("6.12.1-kdump", None, build_id="ab" * 20, builtin=frozenset({"virtio_pci", "virtio_blk", "ext4"}))
+BARE = replace(SLIM, release="6.12.0-kdump", build_id="cd" * 20, builtin=frozenset())
+BUILT = Built(Wanted("linux", "0-1", "6.12.0-arch1-1", ()), SLIM.release, "ab" * 20, 1)
+
+
 @given(
-    kernels=st.lists(st.sampled_from([kernel(), kernel("7.2.0", "linux-mainline"), kernel("6.1", None)]), unique=True),
+    kernels=st.lists(
+        st.sampled_from([kernel(), kernel("7.2.0", "linux-mainline"), kernel("6.1", None), SLIM, BARE]), unique=True
+    ),
     config=st.builds(
         Config,
-        kernel=st.sampled_from(["auto", "linux", "linux-zen"]),
+        kernel=st.sampled_from(["auto", "linux", "linux-zen", "linux-kdump"]),
         flavour=st.sampled_from(["auto", "direct", "udev", "systemd"]),
         dump_level=st.sampled_from(["auto", "0", "31"]),
         compression=st.sampled_from(["zstd", "none"]),
         save_debug=st.booleans(),
+        capture=st.sampled_from(["image", "system"]),
+        variant=st.builds(VariantWish, follow=st.sampled_from(["release", "series", "never"]), trust=st.booleans()),
+    ),
+    record=st.builds(
+        Record,
+        followed=st.booleans(),
+        built=st.sampled_from([None, BUILT]),
+        trusted=st.sampled_from([{}, {"ab" * 20: "rehearsed"}]),
     ),
     layers=st.sampled_from([(), (Layer("crypt", "x"),), (LVM,), (MULTIPATH,)]),
     confined=st.sampled_from([None, "in a chroot"]),
+    force=st.booleans(),
 )
 def test_property_never_raises_and_settles(
-    kernels: list[object], config: Config, layers: tuple[Layer, ...], confined: str | None
+    kernels: list[Kernel],
+    config: Config,
+    record: Record,
+    layers: tuple[Layer, ...],
+    confined: str | None,
+    force: bool,
 ) -> None:
     where = (target(layers=layers),)
-    have = facts(kernels=tuple(kernels), targets=where, boot=live_boot(confined=confined), programs=PROGRAMS)
+    state = VariantState(record)
+    boot = live_boot(confined=confined)
+    have = facts(kernels=tuple(kernels), targets=where, boot=boot, programs=PROGRAMS, variant=state)
+    have = variant.hold(config, have)
     plan = plan_rebuild(config, have)
     assert plan == plan_rebuild(config, have)
+    asked = [a for a in plan.actions if isinstance(a, QueueVariant)]
+    assert asked == [a for a in plan_rebuild(config, have, Scope(force=force)).actions if isinstance(a, QueueVariant)]
     if plan.capture is not None:
+        assert plan.capture.kernel.held is None
         left = plan_rebuild(config, done(have, config)).actions
         assert not left or all(isinstance(a, DropDebug) for a in left)
     assert BUILD_ID  # the kernels above share it

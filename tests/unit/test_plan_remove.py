@@ -8,7 +8,7 @@ from kdump_pkg import paths
 from kdump_pkg.model import DebugKernel, DropDebug, ImageState, Loaded, OwnFile, Remove, Unload
 from kdump_pkg.model.setup import Record, Recorded, Version
 from kdump_pkg.plan.remove import plan_remove
-from tests.fakes import facts, live_boot
+from tests.fakes import facts, kernel, live_boot
 
 DERIVED = OwnFile("/etc/mkinitcpio-kdump.conf", b"x")
 PRESET = OwnFile("/etc/mkinitcpio.d/kdump.preset", b"x")
@@ -31,6 +31,7 @@ def test_takes_away_what_is_ours_unloading_first() -> None:
         "/etc/mkinitcpio-kdump.conf",
         "/boot/initramfs-linux-kdump.img",
         "/boot/.kdump-pkg-1-x",
+        "/var/cache/kdump-pkg",
         "/var/lib/kdump-pkg",
         "/run/kdump-pkg",
     ]
@@ -42,6 +43,15 @@ def test_edited_files_stay_and_are_named() -> None:
     plan = plan_remove(replace(FULL, preset=replace(PRESET, pristine=False)))
     assert plan.warnings == ("/etc/mkinitcpio.d/kdump.preset was edited and stays",)
     assert PRESET.path not in [a.path for a in plan.actions if isinstance(a, Remove)]
+
+
+def test_the_variant_is_pacmans_to_remove() -> None:
+    slim = kernel("6.12.1-kdump", None, package="linux-kdump")
+    assert plan_remove(replace(FULL, kernels=(kernel(), slim))).warnings == (
+        "linux-kdump stays: pacman -R linux-kdump",
+    )
+    left = kernel("6.12.1-kdump", None, package=None, vmlinuz=None)
+    assert not plan_remove(replace(FULL, kernels=(kernel(), left))).warnings
 
 
 def test_never_unloads_what_is_not_ours() -> None:

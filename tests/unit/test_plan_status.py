@@ -22,6 +22,8 @@ from kdump_pkg.model.bootloader import (
 )
 from kdump_pkg.model.health import CrashTest, Health, LastDump, Rehearsed
 from kdump_pkg.model.upload import Failure, Record, Sent
+from kdump_pkg.model.variant import Progress, VariantState
+from kdump_pkg.model.variant import Record as VariantRecord
 from kdump_pkg.model.wishes import UploadWish
 from kdump_pkg.plan.level import beyond
 from kdump_pkg.plan.rebuild import plan_rebuild
@@ -477,6 +479,14 @@ FAILURES: dict[str, tuple[Facts, Health, str, str, str, str]] = {
             last_dump=LastDump("/d", NOON + 9, RELEASE, "complete"),
         ),
         "crash test", "note", "lost", "",
+    ),
+    "variant not built yet": (
+        replace(GOOD, variant=VariantState(VariantRecord(followed=True))), FIT, "variant", "note",
+        "a build is due: it has not been built yet; until then 6.12.1-arch1-1 captures", "kdump-pkg variant build",
+    ),
+    "variant in the making": (
+        replace(GOOD, variant=VariantState(running=True, progress=Progress("rehearsing"))), FIT, "variant", "note",
+        "rehearsing; until then 6.12.1-arch1-1 captures", "",
     ),
     "no debugger": (
         GOOD, replace(FIT, debuggers={}), "debuggers", "note", "neither crash nor drgn is installed", "pacman -S crash"

@@ -11,7 +11,7 @@ import pytest
 
 from kdump_pkg import __version__, cli, debugging, paths, reconcile, verification
 from kdump_pkg import config as configuration
-from kdump_pkg.apply import images, kexec, vmlinux
+from kdump_pkg.apply import images, kexec, package_build, vmlinux
 from kdump_pkg.context import Context
 from kdump_pkg.errors import BusyError, CommandError, ConfigError, KdumpError
 from kdump_pkg.facts import health as health_facts
@@ -41,14 +41,17 @@ from kdump_pkg.model import (
     Trace,
 )
 from kdump_pkg.model.bootloader import Place, Result, ResultLine, Surroundings
+from kdump_pkg.model.building import Power
 from kdump_pkg.model.dumps import CoreInfo, Entry, Vmcore
 from kdump_pkg.model.health import CrashTest, Health, LastDump, Rehearsed
-from kdump_pkg.model.wishes import UploadWish
-from kdump_pkg.options import OPTIONS
-from kdump_pkg.plan import readers
+from kdump_pkg.model.variant import Built, Failure, Progress, Record, VariantState
+from kdump_pkg.model.wishes import UploadWish, VariantWish
+from kdump_pkg.options import OPTIONS, VARIANT_OPTIONS
+from kdump_pkg.plan import readers, variant
 from kdump_pkg.plan.rebuild import plan_load, plan_rebuild
 from kdump_pkg.plan.reservation import Amount, Here, choose, lacking, plan_setup
 from kdump_pkg.plan.status import plan_status
+from kdump_pkg.plan.variant_build import obstacle, resolve
 from tests import docs
 from tests.fakes import make_tree
 from tests.tools import tool
@@ -148,7 +151,15 @@ def test_options_of_the_readme_are_good(ctx: Context) -> None:
     (ctx.root / "etc/kdump-pkg.conf").write_text(text)
     assert configuration.load(ctx).kernel == "linux-lts"
     named = set(re.findall(r"`(\w+) =[^=]*?`", README))
-    assert named <= {option.name for option in OPTIONS}
+    assert named <= {option.name for option in (*OPTIONS, *VARIANT_OPTIONS)}
+
+
+def test_options_of_the_variant_are_good(ctx: Context) -> None:
+    section = README[README.index("## A slim capture kernel") : README.index("## Configure")]
+    rows = re.findall(r"^\| `(\w+ = [^`]+)` \|", section, re.MULTILINE)
+    make_tree(ctx.root, {paths.CONFIG: "\n".join(["[variant]", *rows, ""])})
+    wish = configuration.load(ctx).variant
+    assert (wish.drivers, wish.network, wish.trust) == ("all", True, True) and wish.source.startswith("/")
 
 
 def test_meta_of_the_readme_has_the_keys_of_the_script() -> None:
@@ -311,6 +322,38 @@ def _unsent(ctx: Context) -> str:
     )
 
 
+SLIM = Kernel(
+    "6.17.8-kdump", "/usr/lib/modules/6.17.8-kdump/vmlinuz", None, paths.VARIANT, "6.17.8-1", "cd" * 20,
+    builtin=frozenset({"nvme", "ext4", "crypto_crc32c"}),
+)  # fmt: skip
+
+
+def _slim(kernel: Kernel = SLIM, config: Config | None = None, **changes: object) -> Facts:
+    """A machine on which linux-kdump was asked for, built and rehearsed."""
+    config = config or Config()
+    wanted = variant.wanted(config, FRESH, KERNEL)
+    built = Built(wanted, SLIM.release, "cd" * 20, 1_795_420_014)
+    record = replace(Record(True, wanted, built, trusted={"cd" * 20: "rehearsed"}), **changes)  # type: ignore[arg-type]
+    facts = replace(FRESH, kernels=(KERNEL, kernel), variant=VariantState(record, now=1_795_420_074))
+    return variant.hold(config, facts)
+
+
+def _waiting(text: str) -> str:
+    state = VariantState(running=True, progress=Progress("waiting", text, 1_795_420_014), now=1_795_420_074)
+    return _finding(replace(FRESH, variant=state), "variant")
+
+
+def _failed(step: str, text: str) -> str:
+    wanted = variant.wanted(Config(), FRESH, KERNEL)
+    record = Record(True, failure=Failure(wanted, 1_795_420_014, step, text))
+    return _finding(replace(FRESH, variant=VariantState(record)), "variant")
+
+
+def _captures_instead() -> str:
+    config = Config(kernel=paths.VARIANT)
+    return next(w for w in plan_rebuild(config, _slim(config=config, trusted={})).warnings if "instead" in w)
+
+
 SPOKEN: dict[str, Callable[[Context], str]] = {
     "no reservation": lambda ctx: _obstacle(FRESH.boot),
     "too large": lambda ctx: _obstacle(replace(RESERVED, crash_size=0)),
@@ -361,6 +404,16 @@ SPOKEN: dict[str, Callable[[Context], str]] = {
         lambda: debugging._identify(ctx, replace(DUMP, vmcore="/x/vmcore.age"), force=False)
     ),
     "no vmcore": lambda ctx: _error(lambda: debugging._identify(ctx, DUMP, force=False)),
+    "untried": lambda ctx: _finding(_slim(trusted={}), "variant"),
+    "no driver in it": lambda ctx: _finding(_slim(replace(SLIM, builtin=frozenset()), followed=False), "variant"),
+    "not the variant": lambda ctx: _captures_instead(),
+    "build due": lambda ctx: _finding(replace(FRESH, variant=VariantState(Record(followed=True))), "variant"),
+    "battery": lambda ctx: _waiting(obstacle(VariantWish(), Power(online=False, discharging=True), 0, 2) or ""),
+    "busy machine": lambda ctx: _waiting(obstacle(VariantWish(), Power(online=True, discharging=False), 9, 2) or ""),
+    "build failed": lambda ctx: _failed("preparing", "the archive of the source is damaged, or is none"),
+    "rehearsal of the variant failed": lambda ctx: _failed("rehearsing", "6.17.8-kdump failed its rehearsal: no disk"),
+    "no source": lambda ctx: _error(lambda: resolve(VariantWish(), "linux-git", "6.13rc1.r5.gabcdef1-1", "")),
+    "no builder": lambda ctx: _error(lambda: package_build.builder(ctx)),
     "rclone's keys": _open_secrets,
     "not sent": _unsent,
     "not set up": lambda ctx: _fresh("boot loader", loaders=(lines("rw quiet"),)),

@@ -16,7 +16,7 @@ from kdump_pkg.context import Context
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.facts.state import read_own_file
 from kdump_pkg.model import Config, Layer, Level, Retention, SystemImages, Target, TraceRecord, Watchdog
-from kdump_pkg.options import OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS
+from kdump_pkg.options import OPTIONS, TARGET_OPTIONS, UPLOAD_OPTIONS, VARIANT_OPTIONS
 from tests.fakes import BUILD_ID, DEFAULTS, MKINITCPIO_HOOKS, kernel, make_tree, target
 
 IMAGES = SystemImages(
@@ -210,7 +210,7 @@ def test_sample_says_every_default(ctx: Context, root: Path) -> None:
     active = re.sub(r"^#(\w+ =|\[[a-z ]+\]$)", r"\1", sample, flags=re.MULTILINE).replace("\npath = \n", "\n")
     make_tree(root, {paths.CONFIG: active})
     assert config.load(ctx) == Config()
-    count = len({option.name for option in (*OPTIONS, *TARGET_OPTIONS)}) + len(UPLOAD_OPTIONS)
+    count = len({option.name for option in (*OPTIONS, *TARGET_OPTIONS)}) + len(UPLOAD_OPTIONS) + len(VARIANT_OPTIONS)
     assert len(re.findall(r"^\w+ =", active, flags=re.MULTILINE)) == count
 
 

@@ -6,12 +6,13 @@ from kdump_pkg.model import BuildImage, Finding, OwnFile, SaveDebug, WriteFile
 from kdump_pkg.model.setup import Change
 from kdump_pkg.plan import diff, level
 from kdump_pkg.plan.checks import REBUILD, Case
+from kdump_pkg.plan.kernel import mending
 
 
 def kernels(case: Case) -> list[Finding]:
     """The one that captures, and those that can do nothing."""
     broken = (k for k in case.facts.kernels if k.problem)
-    found = [Finding("kernel", "bad", k.problem or "", f"reinstall {k.pkgbase or 'it'}") for k in broken]
+    found = [Finding("kernel", "bad", k.problem or "", mending(k)) for k in broken]
     if case.capture:
         kernel = case.capture.kernel
         name = f"{kernel.package or kernel.pkgbase or 'unpackaged'} {kernel.version or ''}".strip()
