@@ -22,7 +22,8 @@ class Controller:
     name: str
     drivers: tuple[str, ...]
     disk: str
-    """Argument of -device for a disk: {drive} is its name, {host} the number of its adapter, {port} its place there."""
+    """Argument of -device for a disk: {drive} is its name, {host} the number of its adapter, {port} its place there,
+    {place} the same, counted from 1."""
     adapter: str = ""
     """That of an adapter, where disks need one."""
     ports: int = 1
@@ -47,6 +48,10 @@ CONTROLLERS = (
     Controller(
         "virtio_scsi", ("virtio_pci", "virtio_scsi", "sd_mod"),
         "scsi-hd,drive={drive},bus=scsi{host}.0,scsi-id={port}", "virtio-scsi-pci,id=scsi{host}", 16,
+    ),
+    Controller(
+        "usb_storage", ("xhci_pci", "usb_storage", "sd_mod"),
+        "usb-storage,drive={drive},bus=usb{host}.0,port={place}", "qemu-xhci,id=usb{host}", 4,
     ),
     Controller("ata_piix", ("ata_piix", "sd_mod"), "ide-hd,drive={drive},bus=ide.{host},unit={port}", "", 2, 4),
 )  # fmt: skip
@@ -113,7 +118,7 @@ def _disks(disks: Sequence[Disk], controller: Controller) -> list[str]:
         if controller.adapter and port == 0:
             words += ["-device", controller.adapter.format(host=host)]
         words += ["-drive", f"{drive},readonly=on" if disk.readonly else drive]
-        words += ["-device", controller.disk.format(drive=name, host=host, port=port)]
+        words += ["-device", controller.disk.format(drive=name, host=host, port=port, place=port + 1)]
     return words
 
 

@@ -12,14 +12,17 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from kdump_pkg import config as configuration
 from kdump_pkg import paths, reconcile, rehearsal
 from kdump_pkg.context import Context
-from kdump_pkg.model import Config, Facts
+from kdump_pkg.model import Capture, Config, Facts
+from kdump_pkg.plan import estimate
+from kdump_pkg.plan.capture import design_capture
 from kdump_pkg.plan.rebuild import Scope, plan_rebuild
 from kdump_pkg.plan.rehearsal import Wish
 from kdump_pkg.plan.status import Status, plan_status
@@ -33,8 +36,16 @@ from .packages import Series
 from .root import ArchRoot, Generator, open_root
 
 REPO = Path(__file__).resolve().parents[2]
-HEADER = "drivers = virtio_pci, virtio_blk\n"
-"""What every configuration begins with: the only controller that the virtual machine will have."""
+Bus = Literal["virtio", "NVMe", "AHCI", "USB"]
+BUSES: Mapping[Bus, str] = {
+    "virtio": "virtio_pci, virtio_blk",
+    "NVMe": "nvme",
+    "AHCI": "ahci, sd_mod",
+    "USB": "xhci_pci, usb_storage, sd_mod",
+}
+"""Drivers by which the capture, and so the virtual machine, has its disks."""
+TRUST = "[variant]\ntrust = yes\n"
+TRUSTED = "/etc/kdump-pkg.conf.d/variant.conf"
 Adjust = Callable[[Facts], Facts]
 SMALL = Wish(memory_mib=512, crashkernel="160M", timeout_s=400)
 """A machine whose dump takes seconds."""
@@ -53,9 +64,10 @@ class Cost:
 class Machine:
     """One root in which the kernel and kdump-pkg are installed."""
 
-    def __init__(self, root: ArchRoot, series: Series) -> None:
+    def __init__(self, root: ArchRoot, series: Series, bus: Bus) -> None:
         self.root = root
         self.series = series
+        self.bus: Bus = bus
         self.ctx = Context(root=root.path, runner=_InRoot(root))
         self._adjust: Adjust = _as_they_are
         own = root.path / "proc/self/mountinfo"  # stands for the /proc that every command in the root gets
@@ -71,7 +83,7 @@ class Machine:
         adjust: Adjust | None = None,
     ) -> None:
         """Write the configuration alone; FSTAB is the whole table, FILES go into the root."""
-        self._write("/etc/kdump-pkg.conf", HEADER + config)
+        self._write("/etc/kdump-pkg.conf", header(self.bus) + config)
         if fstab:
             self._write("/etc/fstab", fstab)
         for name, content in (files or {}).items():
@@ -88,7 +100,7 @@ class Machine:
     ) -> None:
         """Make the capture image for this configuration."""
         self.configure(config, fstab=fstab, files=files, adjust=adjust)
-        read = self._config()
+        read = self.config()
         outcome = reconcile.carry_out(
             self.ctx, lambda: plan_rebuild(read, self.facts(read), Scope()), lambda text: None, wait=60
         )
@@ -99,13 +111,22 @@ class Machine:
     def crash(self, wish: Wish) -> Verdict:
         """The rehearsal's verdict on what was armed."""
         self._know_kvm()
-        config = self._config()
+        config = self.config()
         return rehearsal.rehearse(self.ctx, config, self.facts(config), wish)
 
     def status(self) -> Status:
-        config = self._config()
+        config = self.config()
         facts = self.facts(config)
         return plan_status(config, facts, plan_rebuild(config, facts))
+
+    def estimated(self) -> int:
+        """MiB that `kdump-pkg estimate` would have reserved."""
+        return estimate.estimate(self.facts(self.config()), self.capture(), None).need_mib
+
+    def capture(self) -> Capture:
+        """What is loaded."""
+        config = self.config()
+        return design_capture(config, self.facts(config))
 
     def cost(self) -> Cost:
         """Of the image as it is now."""
@@ -120,11 +141,14 @@ class Machine:
         names = re.findall(rb"lib/modules/[^\0\n]+\.ko(?:\.\w+)?\0", whole)  # whole paths: busybox has bare `.ko` in it
         return Cost(len(data), len(whole), len(names))
 
-    def _config(self) -> Config:
+    def config(self) -> Config:
         return configuration.load(self.ctx)
 
     def facts(self, config: Config) -> Facts:
-        return self._adjust(reconcile.read_facts(self.ctx, config))
+        """As of a machine on which the stock kernel runs, whatever captures."""
+        facts = reconcile.read_facts(self.ctx, config)
+        running = packages.release(self.series)
+        return self._adjust(replace(facts, boot=replace(facts.boot, running=running)))
 
     def _write(self, name: str, content: str | bytes) -> None:
         path = self.ctx.path(name)
@@ -143,21 +167,54 @@ class Machine:
 
 
 @contextmanager
-def machine(generator: Generator, series: Series) -> Iterator[Machine]:
-    """A clone of a root in which that transaction was done before; kept until the lab or our package changes."""
+def machine(
+    generator: Generator, series: Series, *, variant: Path | None = None, bus: Bus = "virtio"
+) -> Iterator[Machine]:
+    """A clone of a root in which that transaction was done before; kept until the lab or our package changes.
+
+    With a package VARIANT that was installed, too, after it, and is trusted.
+    """
+    layers = [_stock(generator, series)]
+    if variant:
+        layers.insert(0, _with_variant(generator, layers[0], variant))
+    with open_root(generator=generator, above=layers) as root:
+        yield Machine(root, series, bus)
+
+
+def header(bus: Bus) -> str:
+    """What every configuration begins with: the only controller that the virtual machine will have."""
+    return f"drivers = {BUSES[bus]}\n"
+
+
+def _stock(generator: Generator, series: Series) -> Path:
     package, kernel = _package(), packages.kernel(series)
 
     def make(dest: Path) -> None:
         with open_root(generator=generator) as root:
-            (root.path / "etc/kdump-pkg.conf").write_text(HEADER)
-            done = root.pacman("-U", kernel, package)
-            if not (root.path / "boot" / paths.IMAGE_NAME).is_file():
-                raise LabError(f"no capture image came of the transaction\n{done.stdout}{done.stderr}")
-            run(["cp", "-a", root.detach(), dest])
+            (root.path / "etc/kdump-pkg.conf").write_text(header("virtio"))
+            _install(root, dest, kernel, package)
 
-    name = f"crash/{generator}-{digest(layer(generator).name, kernel.parent.name, package.parent.name)}"
-    with open_root(generator=generator, above=[once(name, make)]) as root:
-        yield Machine(root, series)
+    return once(f"crash/{generator}-{digest(layer(generator).name, kernel.parent.name, package.parent.name)}", make)
+
+
+def _with_variant(generator: Generator, stock: Path, variant: Path) -> Path:
+    def make(dest: Path) -> None:
+        with open_root(generator=generator, above=[stock]) as root:
+            trusted = root.path / TRUSTED.lstrip("/")
+            trusted.parent.mkdir(exist_ok=True)
+            trusted.write_text(TRUST)
+            _install(root, dest, variant)
+
+    return once(f"crash-variant/{stock.name}-{variant.parent.name}", make)
+
+
+def _install(root: ArchRoot, dest: Path, *wanted: Path) -> None:
+    image = root.path / "boot" / paths.IMAGE_NAME
+    before = image.read_bytes() if image.is_file() else b""
+    done = root.pacman("-U", *wanted)
+    if not image.is_file() or image.read_bytes() == before:
+        raise LabError(f"no capture image came of the transaction\n{done.stdout}{done.stderr}")
+    run(["cp", "-a", root.detach(), dest])
 
 
 @cache

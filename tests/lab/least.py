@@ -1,7 +1,8 @@
 """`make least`: the smallest reservation that captures, looked for with real crashes, beside what `estimate` says.
 
-Each cell is a kernel, a stack, a generator and a flavour. The sizes are multiples of 4 MiB. Nothing is asserted here
-but by the exit code: 1 where the estimate is too small, or more than a quarter too large, or a cell can't be.
+Each cell is a stack, a kernel or the linux-kdump of that series, a generator and a flavour. The sizes are multiples of
+4 MiB. Nothing is asserted here but by the exit code: 1 where the estimate is too small, or more than a quarter too
+large, or a cell can't be.
 """
 
 from __future__ import annotations
@@ -11,20 +12,18 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from kdump_pkg import config as configuration
 from kdump_pkg.errors import KdumpError
 from kdump_pkg.model import Flavour
-from kdump_pkg.plan import estimate, search
-from kdump_pkg.plan.capture import design_capture
+from kdump_pkg.plan import search
 from kdump_pkg.plan.rehearsal import Wish
 
-from . import crash
+from . import crash, variant
 from .common import LabError, say
 from .packages import Series
 from .root import Generator
@@ -36,7 +35,10 @@ ALLOWED = 1.25
 TIMEOUT = 500  # seconds; two machines on two busy cores
 BY_NAME = {stack.name: stack for stack in STACKS}
 FLAVOURS: tuple[Flavour, ...] = ("direct", "udev", "systemd")
+Slim = Literal["", "small", "all"]
+FRAGMENTS: Mapping[Slim, Sequence[str]] = {"small": variant.SMALL, "all": variant.ALL}
 HANDED_OVER, TYPED = "LUKS, key handed over", "LUKS, passphrase typed (Argon2id, 64 MiB)"
+BTRFS = "btrfs, /var/crash a subvolume, compressed"
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,24 @@ class Cell:
     series: Series
     generator: Generator
     flavour: Flavour
+    slim: Slim = ""
+    """Which linux-kdump captures: none, one with the drivers of this machine alone, one with all."""
+
+    @property
+    def kernel(self) -> str:
+        return f"linux-kdump {self.source}, {self.slim}" if self.slim else self.series
+
+    @property
+    def source(self) -> variant.Series:
+        return "6.12" if self.series == "6.12" else "7.2"
 
     @property
     def name(self) -> str:
-        return f"{self.stack} / {self.series} {self.generator} {self.flavour}"
+        return f"{self.stack} / {self.kernel} {self.generator} {self.flavour}"
+
+    @property
+    def package(self) -> Path | None:
+        return variant.built(self.source, FRAGMENTS[self.slim]).package if self.slim else None
 
 
 def _flavours(stack: str, series: Series, generator: Generator) -> list[Cell]:
@@ -64,7 +80,15 @@ CELLS: tuple[Cell, ...] = (
     *_flavours(TYPED, "6.12", "mkinitcpio"),
     Cell("xfs", "6.12", "mkinitcpio", "direct"),
     Cell("LVM, xfs", "6.12", "mkinitcpio", "direct"),
-    Cell("btrfs, /var/crash a subvolume, compressed", "6.12", "mkinitcpio", "direct"),
+    Cell(BTRFS, "6.12", "mkinitcpio", "direct"),
+    Cell("ext4", "6.12", "mkinitcpio", "direct", "small"),
+    Cell("ext4", "6.12", "dracut", "direct", "small"),
+    Cell("ext4", "6.12", "mkinitcpio", "direct", "all"),
+    Cell("ext4", "7.2", "mkinitcpio", "direct", "all"),
+    Cell("LVM, xfs", "6.12", "mkinitcpio", "direct", "all"),
+    Cell(BTRFS, "6.12", "mkinitcpio", "direct", "all"),
+    Cell(HANDED_OVER, "crypt", "mkinitcpio", "direct", "all"),
+    Cell(TYPED, "6.12", "mkinitcpio", "direct", "all"),
 )
 
 
@@ -136,20 +160,17 @@ def _timed(cell: Cell) -> tuple[Found, float]:
 
 def _look(cell: Cell) -> Found:
     stack = BY_NAME[cell.stack]
-    with crash.machine(cell.generator, cell.series) as machine:
+    with crash.machine(cell.generator, cell.series, variant=cell.package) as machine:
         machine.arm(f"flavour = {cell.flavour}\n{stack.config}", fstab=stack.fstab, adjust=stack.adjust)
-        config = configuration.load(machine.ctx)
-        facts = machine.facts(config)
-        capture = design_capture(config, facts)
-        said = estimate.estimate(facts, capture, None).need_mib
-        floor = search.loadable(facts, capture) or STEP
-        captures = _Captures(machine, stack)
+        facts, said = machine.facts(machine.config()), machine.estimated()
+        floor = search.loadable(facts, machine.capture()) or STEP
+        captures = Captures(machine, stack)
         least = search.smallest(captures, said, by=STEP, floor=floor, ceiling=LARGEST)
         packed, unpacked = facts.image.size / search.MIB, (facts.image.unpacked or 0) / search.MIB
     return Found(least, said, packed, unpacked, "" if least else f"{LARGEST} MiB don't do")
 
 
-class _Captures:
+class Captures:
     """Whether a size does; a failure for another reason than memory ends the cell."""
 
     def __init__(self, machine: crash.Machine, stack: Stack) -> None:
@@ -175,7 +196,7 @@ def table(found: dict[str, Found]) -> str:
         sizes = (f"{one.packed:.1f}", f"{one.unpacked:.1f}") if one.packed else ("?", "?")
         ratio = "?" if one.ratio is None else f"{one.ratio:.2f}{'' if one.good else ' !'}"
         figures = (*sizes, str(one.least or one.reason), str(one.estimate or "?"), ratio)
-        lines.append(_row(cell.stack, cell.series, cell.generator, cell.flavour, *figures))
+        lines.append(_row(cell.stack, cell.kernel, cell.generator, cell.flavour, *figures))
     return "\n".join([*lines, ""])
 
 

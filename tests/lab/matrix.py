@@ -1,7 +1,8 @@
 """`make matrix`: every storage stack by every generator and flavour, each cell a real crash in a virtual machine.
 
 A cell says how many seconds passed from panic to reboot and how many MiB were free at the least, at crashkernel=256M of
-1 GiB; else why it can't be. Nothing is asserted here but by the exit code: 1 where a cell that should be green is not.
+1 GiB; else why it can't be. With linux-kdump, every stack by every kind of disk instead, with as much reserved as
+`estimate` says of it. Nothing is asserted here but by the exit code: 1 where a cell that should be green is not.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ from kdump_pkg.model import Flavour
 from kdump_pkg.plan.rehearsal import Wish
 from kdump_pkg.plan.verdict import Verdict
 
-from . import crash
+from . import crash, variant
 from .common import LabError, say
 from .fixtures import WITHOUT_MKINITCPIO
-from .root import Generator, mkinitcpio_prefix
+from .packages import Series
+from .root import Generator, default_generator, mkinitcpio_prefix
 from .stacks import STACKS, Stack
 
 GENERATORS: tuple[Generator, ...] = ("mkinitcpio", "dracut")
 FLAVOURS: tuple[Flavour, ...] = ("direct", "udev", "systemd")
+BUSES = tuple(crash.BUSES)
+SUPPORTED = tuple(stack for stack in STACKS if stack.supported)
 NOT_RUN = "not run"
+RESERVED = 256  # MiB
 TIMEOUT = 600  # seconds; two machines on two busy cores
 
 
@@ -42,10 +47,34 @@ class Cell:
     stack: Stack
     generator: Generator
     flavour: Flavour
+    bus: crash.Bus = "virtio"
+    slim: bool = False
+    """With linux-kdump as the capture kernel."""
 
     @property
     def name(self) -> str:
-        return f"{self.stack.name} / {self.generator} {self.flavour}"
+        how = f"linux-kdump {self.bus}" if self.slim else f"{self.generator} {self.flavour}"
+        return f"{self.stack.name} / {how}"
+
+    @property
+    def series(self) -> Series:
+        """Of the kernel that crashes: Debian's have no driver for USB."""
+        return "crypt" if self.bus == "USB" else self.stack.series
+
+    @property
+    def source(self) -> variant.Series:
+        """Of linux-kdump, as of the kernel that crashes: an older one hands no keys over and can't open its arrays."""
+        return "6.12" if self.series == "6.12" else "7.2"
+
+    @property
+    def package(self) -> Path | None:
+        return variant.built(self.source, variant.ALL).package if self.slim else None
+
+
+CELLS = (
+    *(Cell(stack, g, f) for stack in STACKS for g in GENERATORS for f in FLAVOURS),
+    *(Cell(stack, default_generator(), "direct", bus, slim=True) for stack in SUPPORTED for bus in BUSES),
+)
 
 
 @dataclass(frozen=True)
@@ -60,24 +89,25 @@ class Outcome:
     packed: int = 0
     unpacked: int = 0
     modules: int = 0
+    reserved_mib: int = RESERVED
 
     @property
     def text(self) -> str:
         if not self.captured:
             return f"no: {self.reason}"
-        return f"{_or_unknown(self.seconds)} s, {_or_unknown(self.least_mib)} MiB"
+        of = "" if self.reserved_mib == RESERVED else f" of {self.reserved_mib}"
+        return f"{_or_unknown(self.seconds)} s, {_or_unknown(self.least_mib)}{of} MiB"
 
 
 def main() -> int:
     args = _arguments()
-    cells = [Cell(stack, g, f) for stack in STACKS for g in GENERATORS for f in FLAVOURS]
     record = _record(args.output)
     outcomes = _known(record) if args.only or args.missing else {}
-    todo = [cell for cell in cells if re.search(args.only or "", cell.name)]
+    todo = [cell for cell in CELLS if re.search(args.only or "", cell.name)]
     if args.missing:
         todo = [cell for cell in todo if not outcomes.get(cell.name, Outcome()).captured]
     # Cells of one root one after the other: the layers that they share are made once.
-    todo.sort(key=lambda cell: (cell.stack.series, cell.generator))
+    todo.sort(key=lambda cell: (cell.slim, cell.source, cell.series, cell.generator))
     for number, (cell, outcome, took) in enumerate(_run(todo, args.jobs, args.keep), 1):
         outcomes[cell.name] = outcome
         say(f"[{number}/{len(todo)}] {cell.name}: {outcome.text} ({took:.0f} s)")
@@ -139,16 +169,16 @@ def _outcome(cell: Cell, keep: Path | None) -> Outcome:
     if cell.generator == "mkinitcpio" and mkinitcpio_prefix() is None:
         return Outcome(reason=WITHOUT_MKINITCPIO)
     stack = cell.stack
-    with crash.machine(cell.generator, stack.series) as machine:
+    with crash.machine(cell.generator, cell.series, variant=cell.package, bus=cell.bus) as machine:
         config = f"flavour = {cell.flavour}\n{stack.config}"
         if not stack.supported:
             machine.configure(config, fstab=stack.fstab)
             said = [finding.text for finding in machine.status().findings if finding.state == "bad"]
             return Outcome(reason=_one_line(f"status says: {'; '.join(said)}"))
         machine.arm(config, fstab=stack.fstab, adjust=stack.adjust)
-        cost = machine.cost()
+        cost, reserved = machine.cost(), machine.estimated() if cell.slim else RESERVED
         with _consoles(cell, keep) as logs:
-            verdict = machine.crash(Wish(timeout_s=TIMEOUT, keep=logs, **stack.wish))
+            verdict = machine.crash(Wish(crashkernel=f"{reserved}M", timeout_s=TIMEOUT, keep=logs, **stack.wish))
         least = verdict.min_available_kib
         return Outcome(
             captured=verdict.captured and verdict.target_name == stack.saved_to,
@@ -158,6 +188,7 @@ def _outcome(cell: Cell, keep: Path | None) -> Outcome:
             packed=cost.packed,
             unpacked=cost.unpacked,
             modules=cost.modules,
+            reserved_mib=reserved,
         )
 
 
@@ -196,7 +227,7 @@ def _or_unknown(value: float | None) -> str:
 
 
 def table(outcomes: dict[str, Outcome]) -> str:
-    """Both tables as Markdown."""
+    """The tables as Markdown."""
     columns = [(g, f) for g in GENERATORS for f in FLAVOURS]
     lines = ["seconds from panic to reboot, least free memory at crashkernel=256M of 1 GiB", ""]
     lines += _head("stack", "kernel", *(f"{g} {f}" for g, f in columns))
@@ -206,10 +237,22 @@ def table(outcomes: dict[str, Outcome]) -> str:
     lines += ["", "flavour direct: the image, and its least free memory", ""]
     costs = [f"{g}: {what}" for g in GENERATORS for what in ("MB", "MiB unpacked", "modules", "MiB free")]
     lines += _head("stack", "kernel", *costs)
-    for stack in STACKS:
-        if stack.supported:
-            lines.append(_row(stack.name, stack.series, *(w for g in GENERATORS for w in _costs(outcomes, stack, g))))
-    return "\n".join([*lines, ""])
+    for stack in SUPPORTED:
+        direct = [outcomes.get(Cell(stack, g, "direct").name, Outcome()) for g in GENERATORS]
+        lines.append(_row(stack.name, stack.series, *(word for one in direct for word in _costs(one))))
+    return "\n".join([*lines, *_slim(outcomes), ""])
+
+
+def _slim(outcomes: dict[str, Outcome]) -> list[str]:
+    how = "reserved is what `estimate` says; on USB disks all is of 7.2"
+    lines = ["", f"the same two figures with linux-kdump, by the disks; {how}", ""]
+    lines += _head("stack", "kernel", *BUSES, "MB", "MiB unpacked", "modules")
+    for stack in SUPPORTED:
+        cells = [cell for cell in CELLS if cell.slim and cell.stack == stack]
+        found = [outcomes.get(cell.name, Outcome()) for cell in cells]
+        texts = _texts([one.text for one in found])
+        lines.append(_row(stack.name, cells[0].source, *texts, *_costs(found[0])[:-1]))
+    return lines
 
 
 def _texts(texts: list[str]) -> list[str]:
@@ -218,8 +261,7 @@ def _texts(texts: list[str]) -> list[str]:
     return [texts[0], *["the same"] * (len(texts) - 1)] if same else texts
 
 
-def _costs(outcomes: dict[str, Outcome], stack: Stack, generator: Generator) -> list[str]:
-    one = outcomes.get(Cell(stack, generator, "direct").name, Outcome())
+def _costs(one: Outcome) -> list[str]:
     if not one.packed:
         return ["?"] * 4
     return [f"{one.packed / 1e6:.1f}", f"{one.unpacked / (1 << 20):.1f}", str(one.modules), _or_unknown(one.least_mib)]

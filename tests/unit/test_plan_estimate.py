@@ -51,6 +51,14 @@ MEASURED: tuple[tuple[str, int, int, Flavour, int, int, int | None], ...] = (
     ("ext4, 7.2, dracut, systemd", 128, DEBIAN_7_2, "systemd", 13_478_854, 32_399_360, None),
 )
 
+# The same with linux-kdump, by what it has built in: bytes that it asks for, number of its drivers and file systems.
+MEASURED_SLIM: tuple[tuple[str, int, int, int, int, int], ...] = (
+    ("ext4, virtio, this machine's drivers", 32, 12_861_440, 92, 3_311_720, 7_178_240),
+    ("ext4, virtio, all drivers", 44, 19_582_976, 218, 3_311_738, 7_179_292),
+    ("md RAID 1, ext4, AHCI, all drivers", 52, 19_582_976, 218, 4_388_270, 9_288_732),
+    ("LVM, xfs, AHCI, all drivers", 60, 19_582_976, 218, 6_693_643, 15_576_092),
+)
+
 
 def design(facts: Facts, config: Config = Config()) -> Capture:  # noqa: B008 - frozen
     return design_capture(config, facts)
@@ -93,6 +101,21 @@ def test_never_too_little_and_never_a_quarter_too_much(
     assert found.certain
     assert least <= found.need_mib <= 1.25 * least, found
     assert found.need_mib >= least + 4, "never at the very edge either"
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "init_size", "drivers", "packed", "unpacked"), MEASURED_SLIM, ids=[m[0] for m in MEASURED_SLIM]
+)
+def test_the_drivers_of_linux_kdump_count(
+    name: str, least: int, init_size: int, drivers: int, packed: int, unpacked: int
+) -> None:
+    facts, capture = machine(init_size=init_size)
+    kernel = replace(capture.kernel, builtin=frozenset(map(str, range(drivers))))
+    image = replace(facts.image, size=packed, unpacked=unpacked)
+    found = estimate(replace(facts, image=image), replace(capture, kernel=kernel), None)
+    assert found.certain
+    assert least + 4 <= found.need_mib <= 1.25 * least, found
+    assert f"what its {drivers} drivers" in next(part.source for part in found.parts if part.name == "its tables")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ EVERYTHING = ModuleIndex(
         (("ahci",), ("sd_mod",), "ahci"),
         (("virtio_pci", "virtio_scsi", "sd_mod"), (), "virtio_scsi"),
         (("ata_piix", "sd_mod"), (), "ata_piix"),
+        (("xhci_pci", "usb_storage", "sd_mod"), (), "usb_storage"),
+        (("xhci_pci?", "usb_storage?", "sd_mod?", "ext4"), ("ahci", "ata_piix", "nvme"), "usb_storage"),
         (("ext4",), ("virtio_pci", "virtio_blk"), "virtio_blk"),
         (("ahci", "sd_mod"), ("virtio_pci", "virtio_blk", "nvme"), "ahci"),
         (("nvme",), ("virtio_pci", "virtio_blk", "nvme"), "nvme"),
