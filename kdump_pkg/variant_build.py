@@ -27,7 +27,7 @@ HOME = paths.VARIANT_BUILD
 SCRIPTS = ("PKGBUILD", "source.sh", "configure")
 NEW, AGAIN = 4 << 30, 1 << 30
 """Bytes that a build takes: the whole tree with all that is made of it; what is made anew in one that is there."""
-FILES = 2000
+FILES = 1500
 """That are compiled, about, until a build has counted them."""
 LOOKS_EVERY = 2
 """Seconds between two looks at whether it is still wanted."""
