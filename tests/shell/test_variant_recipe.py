@@ -279,10 +279,22 @@ def test_a_fragment_that_is_not_there(recipe: Recipe) -> None:
     assert recipe.run() == (1, "linux-kdump: there is no fragment gone.config")
 
 
+def test_no_compiler(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe.write(base="CONFIG_EXPERT=y\n")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("env", "bash", "realpath"):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    monkeypatch.setenv("PATH", str(tools))
+    assert recipe.run() == (1, "linux-kdump: there is no gcc to build with")
+
+
 def test_make_that_fails(recipe: Recipe) -> None:
     recipe.write(base="CONFIG_EXPERT=y\n")
     (recipe.source / "scripts/kconfig/conf").write_text("exit 1\n")
     assert recipe.run() == (1, "linux-kdump: Linux 6.12.1: make olddefconfig failed")
+    (recipe.source / "scripts/kconfig/conf").write_text("echo gcc: not found >&2\nexit 1\n")
+    assert recipe.run() == (1, "linux-kdump: Linux 6.12.1: make olddefconfig failed: gcc: not found")
     (recipe.source / "scripts/kconfig/merge_config.sh").write_text("#!/bin/sh\necho no awk >&2\nexit 1\n")
     assert recipe.run() == (1, "linux-kdump: merge_config.sh: no awk")
 
