@@ -317,8 +317,8 @@ VARIANT_OPTIONS: tuple[Option, ...] = (
         "release",
         "release, series or never",
         "When linux-kdump is built anew by itself: for every upgrade of the system's kernel, for those to a new series"
-        " (6.12 to 6.13), or never, also not for a disk that it has no driver for. It captures whatever release the"
-        " system's kernel is of.",
+        " (6.12 to 6.13), or never, also not for a disk that it has no driver for. It captures kernels of other"
+        " releases, too; what a newer one has made, as an md array, may be too new for it.",
     ),
     Option(
         "source",
