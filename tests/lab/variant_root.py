@@ -153,9 +153,10 @@ class VariantRoot:
         return found
 
     def started(self) -> list[str]:
-        """How systemctl was called."""
+        """How systemctl was called, but by dracut for its image's own root."""
         log = self.path / STARTED
-        return log.read_text().splitlines() if log.exists() else []
+        called = log.read_text().splitlines() if log.exists() else []
+        return [line for line in called if "--root" not in line.split()]
 
     def armed(self) -> Armed:
         env = (self.path / paths.CAPTURE_ENV.lstrip("/")).read_text()
